@@ -1,0 +1,95 @@
+"""``adafocus COMMAND``: finds the command's module, and turns its result or failure into output and a status."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from adafocus_jax import __version__
+from adafocus_jax.errors import UserError
+
+COMMANDS = {
+    "demo": "the whole way on made videos, in a few CPU minutes: prepare, train, evaluate, predict, report",
+    "prepare": "turn a folder or a list of videos into sharded records",
+    "train": "train a model from a config file",
+    "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
+    "predict": "classify videos and draw what the model looked at",
+}
+"""Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
+``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes. Modules load when they are called,
+so that ``--help`` and data workers stay fast."""
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The argument parser; only ``command``'s own flags are filled in."""
+    parser = argparse.ArgumentParser(
+        prog="adafocus",
+        description="Uni-AdaFocus in JAX: train, evaluate and run models that choose where and when to look.",
+        epilog="example: adafocus demo        (each command explains itself: adafocus COMMAND --help)",
+    )
+    parser.add_argument("--version", action="version", version=f"adafocus_jax {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == command:
+            module = importlib.import_module(f"adafocus_jax.cli.{name}")
+            sub.set_defaults(run=module.run)
+            module.add_arguments(sub)
+            sub.add_argument(
+                "--json", metavar="FILE", help="write the figures as JSON (- for standard output)"
+            )
+            sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0 on success, 2 for a user's mistake (one line on standard error), 1 otherwise."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = argv[0] if argv and argv[0] in COMMANDS else None
+    args = build_parser(command).parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("absl", "jax", "orbax"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
+        with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
+            figures = args.run(args)
+        if args.json and figures is not None:
+            _write_json(args.json, figures)
+    except UserError as error:
+        if args.debug:
+            raise
+        print(f"adafocus {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"adafocus {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _write_json(target: str, figures: Any) -> None:
+    text = json.dumps(figures, indent=2, default=float) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        with open(target, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"cannot write --json {target}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Video files to RGB frames with PyAV: decoded once, in order; what is not wanted is dropped unconverted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from adafocus_jax.data.transforms import resize, scaled_to_short_side
+
+# A stream that ends before this share of the length it states has lost its end.
+_MIN_DECODED_FRAC = 0.8
+
+# Timestamps in whole milliseconds jitter; without this share of a frame interval, 30 of 30 fps would lose frames.
+_FPS_TOLERANCE = 0.1
+
+
+class DecodeError(Exception):
+    """A file that does not decode as a video; the message is the reason, in words."""
+
+
+@dataclass(frozen=True)
+class DecodedVideo:
+    """The frames of one video, ``[T, H, W, 3]`` uint8 RGB, T ≥ 1, and their mean rate in frames per second."""
+
+    frames: np.ndarray
+    fps: float
+
+
+def read_video(
+    path: str | Path, *, short_side: int | None = None, max_fps: float | None = None
+) -> DecodedVideo:
+    """Decodes all of a video into memory; the arguments and errors are those of :func:`iter_frames`."""
+    times, frames = zip(*iter_frames(path, short_side=short_side, max_fps=max_fps), strict=True)
+    return DecodedVideo(np.stack(frames), mean_fps(times))
+
+
+def iter_frames(
+    path: str | Path, *, short_side: int | None = None, max_fps: float | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields ``(time in seconds, frame [H, W, 3] uint8 RGB)``, upright, one size for the whole video, one at a time.
+
+    Args:
+        path: a video file in any format that FFmpeg reads.
+        short_side: the short side of the yielded frames in pixels; None keeps the size.
+        max_fps: frames are dropped, by their timestamps, to at most this rate; None keeps all.
+
+    Raises:
+        DecodeError: the file does not open, has no video stream, breaks off, or holds no frame.
+    """
+    convert = _converter(short_side)
+    due = 0
+    for time, frame in _decode(path):
+        place = time * (max_fps or 1) + _FPS_TOLERANCE
+        if max_fps is None or place >= due:
+            due = int(place) + 1
+            yield time, convert(frame)
+
+
+def read_chosen(
+    path: str | Path, choose: Callable[[int], np.ndarray], *, short_side: int | None = None
+) -> tuple[dict[int, np.ndarray], dict[int, float]]:
+    """Decodes a video, but converts and keeps only the frames that ``choose(number of frames)`` names.
+
+    Memory is that of the chosen frames, however long the video is.
+
+    Returns:
+        Frame number to frame ``[H, W, 3]`` uint8, and frame number to time in seconds.
+
+    Raises:
+        DecodeError: as :func:`iter_frames`.
+    """
+    expected = _count_packets(path)
+    while True:
+        wanted = set(choose(max(expected, 1)).tolist())
+        convert, count = _converter(short_side), 0
+        frames: dict[int, np.ndarray] = {}
+        times: dict[int, float] = {}
+        for time, frame in _decode(path):
+            if count in wanted:
+                frames[count], times[count] = convert(frame), time
+            count += 1
+        if count == expected:
+            return frames, times
+        expected = count  # Some packets show no frame: choose again, now that the number is known.
+
+
+def mean_fps(times: tuple[float, ...] | list[float]) -> float:
+    """Mean rate of frames that stand at ``times`` (seconds, increasing); a single frame counts as one second.
+
+    >>> mean_fps([0.0, 0.5, 1.0])
+    2.0
+    """
+    span = times[-1] - times[0]
+    return (len(times) - 1) / span if span > 0 else 1.0
+
+
+def _decode(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Yields (seconds since the first frame, frame), in order, without the frames that arrived damaged."""
+    time, first = 0.0, None
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        step = float(1 / stream.average_rate) if stream.average_rate else 1.0
+        try:
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    continue
+                stamp = frame.time if frame.time is not None else number * step
+                first = stamp if first is None else first
+                time = stamp - first
+                yield time, frame
+        except av.error.FFmpegError as error:
+            raise DecodeError(f"breaks off after {time:.1f} s: {error.strerror}") from error
+        if first is None:
+            raise DecodeError("holds no frame that decodes")
+        stated = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if time + step < _MIN_DECODED_FRAC * stated:
+            raise DecodeError(f"truncated: frames end after {time + step:.1f} of {stated:.1f} s")
+
+
+def _open(path: str | Path) -> av.container.InputContainer:
+    try:
+        if os.path.getsize(path) == 0:
+            raise DecodeError("empty file")
+        # Only local files: a playlist that is named like a video must not reach out to the network.
+        container = av.open(os.fspath(path), options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, OSError) as error:
+        raise DecodeError(f"not a readable video: {error.strerror}") from error
+    if not container.streams.video:
+        container.close()
+        raise DecodeError("no video stream")
+    # One thread: parallelism is over videos, and memory per decoder stays that of one.
+    container.streams.video[0].codec_context.thread_count = 1
+    return container
+
+
+def _count_packets(path: str | Path) -> int:
+    with _open(path) as container:
+        try:
+            return sum(packet.size > 0 for packet in container.demux(video=0))
+        except av.error.FFmpegError as error:
+            raise DecodeError(f"breaks off: {error.strerror}") from error
+
+
+def _converter(short_side: int | None) -> Callable[[av.VideoFrame], np.ndarray]:
+    """Makes frames upright RGB images, all of the size that the first one sets."""
+    size: tuple[int, int] | None = None
+
+    def convert(frame: av.VideoFrame) -> np.ndarray:
+        nonlocal size
+        try:
+            pixels = frame.to_ndarray(format="rgb24")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise DecodeError(f"pixel format {frame.format.name} does not convert to RGB") from error
+        image = np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+        if size is None:
+            height, width = image.shape[:2]
+            size = (height, width) if short_side is None else scaled_to_short_side(height, width, short_side)
+        return resize(image, *size)
+
+    return convert

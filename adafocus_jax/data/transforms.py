@@ -1,0 +1,92 @@
+"""Resize, crop and flip of uint8 frames: one cut per video, the same for all its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SCALES = (1.0, 0.875, 0.75, 0.66)
+"""Sides of a training crop, as fractions of the frame's short side (the authors' release)."""
+
+# (down, right) in quarters of the room that the crop leaves: corners, edges, centre, and between them.
+_PLACES = (
+    *((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)),
+    *((0, 2), (2, 0), (2, 4), (4, 2)),
+    *((1, 1), (1, 3), (3, 1), (3, 3)),
+)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is cut from each frame of a video: resize to ``height × width``, crop a box, perhaps mirror it."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+    crop_height: int
+    crop_width: int
+    flip: bool = False
+
+
+def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes ``frame [H, W, 3]`` uint8: by pixel area when shrinking (no aliasing), bilinearly otherwise.
+
+    >>> resize(np.full((4, 6, 3), 9, np.uint8), 2, 3).shape
+    (2, 3, 3)
+    """
+    if frame.shape[:2] == (height, width):
+        return frame
+    shrinks = height <= frame.shape[0] and width <= frame.shape[1]
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def scaled_to_short_side(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """The height and width in pixels that keep the shape and have the given short side.
+
+    >>> scaled_to_short_side(480, 640, 256)
+    (256, 341)
+    """
+    scale = short_side / min(height, width)
+    return max(short_side, round(height * scale)), max(short_side, round(width * scale))
+
+
+def random_cut(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    *,
+    scales: Sequence[float] = SCALES,
+    flip: bool = True,
+) -> Cut:
+    """Training cut: both sides from ``scales`` × short side, neighbours in the list, at one of 13 places.
+
+    Mirrored with probability ½ if ``flip``. Source: the authors' release (multi-scale crop).
+    """
+    sides = [max(1, int(min(height, width) * scale)) for scale in scales]
+    pairs = [(a, b) for i, a in enumerate(sides) for j, b in enumerate(sides) if abs(i - j) <= 1]
+    crop_height, crop_width = pairs[rng.integers(len(pairs))]
+    down, right = _PLACES[rng.integers(len(_PLACES))]
+    top, left = (height - crop_height) * down // 4, (width - crop_width) * right // 4
+    return Cut(height, width, top, left, crop_height, crop_width, flip and bool(rng.integers(2)))
+
+
+def center_cut(height: int, width: int, *, short_side: int, crop: int) -> Cut:
+    """Test cut: the short side becomes ``short_side`` pixels, and the ``crop``² pixels in the middle stay.
+
+    >>> center_cut(256, 340, short_side=256, crop=224)
+    Cut(height=256, width=340, top=16, left=58, crop_height=224, crop_width=224, flip=False)
+    """
+    height, width = scaled_to_short_side(height, width, short_side)
+    return Cut(height, width, (height - crop) // 2, (width - crop) // 2, crop, crop)
+
+
+def apply_cut(frame: np.ndarray, cut: Cut, out: np.ndarray) -> None:
+    """Writes the cut of ``frame [H, W, 3]`` uint8, resized to fit, into ``out [S, S, 3]`` uint8."""
+    whole = resize(frame, cut.height, cut.width)
+    box = whole[cut.top : cut.top + cut.crop_height, cut.left : cut.left + cut.crop_width]
+    clip = resize(box, *out.shape[:2])
+    out[:] = clip[:, ::-1] if cut.flip else clip

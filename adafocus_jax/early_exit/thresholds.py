@@ -1,0 +1,235 @@
+"""Where a video leaves: exit scores, thresholds solved on a calibration split, the policy that holds them.
+
+Exits are in order of cost. A video leaves at the first exit whose score reaches the exit's threshold, and the
+last exit takes everyone (paper, section on early exit; numbers as in the authors' release).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from adafocus_jax.errors import UserError
+
+NOBODY = 1e8
+"""Threshold of an exit at which no one leaves (finite, so that it can be stored as JSON)."""
+EVERYBODY = -1e8
+"""Threshold of the last exit."""
+
+
+def _confidence(logits: np.ndarray) -> np.ndarray:
+    return logits.max(axis=-1)
+
+
+def _negative_entropy(logits: np.ndarray) -> np.ndarray:
+    # From the log-softmax: p · log p is then 0, not NaN, where p underflows to 0.
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return (np.exp(log_p) * log_p).sum(axis=-1)
+
+
+CRITERIA: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "confidence": _confidence,
+    "entropy": _negative_entropy,
+}
+"""How sure an exit is, ``[n, K]`` to ``[n]``: the largest raw logit, or ``Σ p log p`` of the softmax."""
+
+
+@dataclass(frozen=True)
+class ExitPolicy:
+    """Which videos leave where: solved once, stored beside the checkpoint, applied at inference."""
+
+    criterion: str
+    """A key of ``CRITERIA``."""
+    thresholds: tuple[float, ...]
+    """E float32 values: the least score that leaves at each exit."""
+    q: float
+    """The share that the thresholds were solved for."""
+    calibration_split: str
+    """Name of the split that the thresholds were solved on."""
+    num_calibration: int
+    """Videos in that split."""
+
+    def __post_init__(self) -> None:
+        _check_criterion(self.criterion)
+        if len(self.thresholds) < 2 or not np.isfinite(self.thresholds).all():
+            raise UserError(
+                f"exit thresholds {self.thresholds}: give two or more finite numbers, one per exit"
+            )
+
+    def assign(self, exit_logits: np.ndarray) -> np.ndarray:
+        """The exit, 0…E−1, at which each video leaves: ``[n, E, K]`` logits to ``[n]`` int."""
+        scores = exit_scores(exit_logits, self.criterion)
+        return assign_exits(scores, np.asarray(self.thresholds, np.float32))
+
+    def to_json(self) -> str:
+        """This policy as a JSON object; ``from_json`` gives back an equal one."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ExitPolicy:
+        """The policy that ``to_json`` wrote.
+
+        Raises:
+          UserError: text that is not such a policy.
+        """
+        try:
+            fields = json.loads(text)
+            fields["thresholds"] = tuple(float(threshold) for threshold in fields["thresholds"])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"not a stored early-exit policy ({error}): solve the thresholds again"
+            ) from error
+
+
+def solve_policy(exit_logits: np.ndarray, q: float, *, criterion: str, calibration_split: str) -> ExitPolicy:
+    """The policy of share ``q``, solved on the ``[n, E, K]`` logits of ``calibration_split``."""
+    thresholds = solve_thresholds(exit_scores(exit_logits, criterion), q)
+    return ExitPolicy(criterion, tuple(thresholds.tolist()), float(q), calibration_split, len(exit_logits))
+
+
+def exit_scores(logits: np.ndarray, criterion: str) -> np.ndarray:
+    """How sure each exit is of each video; higher leaves earlier.
+
+    Args:
+      logits: ``[n, E, K]`` float, unnormalised, cheapest exit first.
+      criterion: ``confidence``, the largest raw logit, or ``entropy``, ``Σ p log p ≤ 0`` of the softmax.
+
+    Returns:
+      ``[n, E]`` float32.
+
+    Raises:
+      UserError: an unknown criterion, fewer than 2 exits, or logits that are not finite.
+
+    Example:
+      >>> exit_scores(np.array([[[1.0, 3.0], [0.0, 0.0]]]), "confidence").tolist()
+      [[3.0, 0.0]]
+    """
+    _check_criterion(criterion)
+    logits = np.asarray(logits)
+    if logits.ndim != 3 or logits.shape[1] < 2:
+        raise UserError(
+            f"exit logits of shape {logits.shape}: early exit needs [videos, exits, classes], 2 exits or more"
+        )
+    # One exit at a time: a large split times exits times classes is gigabytes, and needs no second copy.
+    with np.errstate(invalid="ignore"):  # answered by the check
+        scores = np.stack(
+            [CRITERIA[criterion](exit_.astype(np.float32)) for exit_ in logits.swapaxes(0, 1)], axis=1
+        )
+    _check_scores(scores)
+    return scores
+
+
+def exit_shares(q: float, num_exits: int) -> np.ndarray:
+    """The share of videos meant to leave at each exit, ``p_k = q^k / Σ_j q^j`` for k = 0…E−1.
+
+    Args:
+      q: above 0; small leaves early, 1 is uniform, large leaves late.
+      num_exits: E, at least 2.
+
+    Returns:
+      ``[E]`` float32, sums to 1.
+
+    Raises:
+      UserError: q not above 0, or fewer than 2 exits.
+
+    Example:
+      >>> exit_shares(0.5, 3).astype(float).round(3).tolist()
+      [0.571, 0.286, 0.143]
+    """
+    if not 0 < q < np.inf:
+        raise UserError(f"early-exit share q = {q}: give a number above 0, such as 0.5 (small leaves early)")
+    if num_exits < 2:
+        raise UserError(f"early exit with {num_exits} exit(s): the model needs 2 or more")
+    # log q in float32, as the authors compute it: for q = 0.3, 300 · p_1 should be 63, comes out just below,
+    # and their floor is 62. The rest in float64, so that it is the same on every machine.
+    powers = float(np.float32(np.log(q))) * np.arange(num_exits)
+    weights = np.exp(powers - powers.max())
+    return (weights / weights.sum()).astype(np.float32)
+
+
+def solve_thresholds(calibration_scores: np.ndarray, q: float) -> np.ndarray:
+    """Thresholds at which the calibration videos leave in the shares of ``q``.
+
+    Exit by exit, the ``floor(n · p_k)`` most confident of the videos that have not left yet leave at k (equal
+    scores in the order given). The threshold is the score of the last of them; it is ``NOBODY`` where that
+    number is 0, and ``EVERYBODY`` at the last exit.
+
+    Args:
+      calibration_scores: ``[n, E]`` from ``exit_scores``.
+      q: as in ``exit_shares``.
+
+    Returns:
+      ``[E]`` float32.
+
+    Raises:
+      UserError: no calibration videos, NaN scores, fewer than 2 exits, or q not above 0.
+
+    Example:
+      >>> solve_thresholds(np.array([[3.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 0.0]]), q=1.0).tolist()
+      [2.0, -100000000.0]
+    """
+    scores = np.asarray(calibration_scores, np.float32)
+    if scores.ndim != 2 or not len(scores):
+        raise UserError(
+            f"calibration scores of shape {scores.shape}: solving thresholds needs one video or more"
+        )
+    _check_scores(scores)
+    num_videos, num_exits = scores.shape
+    # The product in float32, as the authors': float64 would floor 300 · 0.9 (q = 0.1) to 269.
+    counts = np.floor(np.float32(num_videos) * exit_shares(q, num_exits)).astype(int)
+    thresholds = np.full(num_exits, NOBODY, np.float32)
+    staying = np.arange(num_videos)
+    for k, count in enumerate(counts[:-1]):
+        ranked = staying[np.argsort(-scores[staying, k], kind="stable")]
+        leaving, staying = ranked[:count], np.sort(ranked[count:])
+        if len(leaving):
+            thresholds[k] = scores[leaving[-1], k]
+    thresholds[-1] = EVERYBODY
+    return thresholds
+
+
+def assign_exits(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The first exit whose score reaches its threshold; the last takes everyone who is left.
+
+    Args:
+      scores: ``[n, E]`` from ``exit_scores``.
+      thresholds: ``[E]`` from ``solve_thresholds``.
+
+    Returns:
+      ``[n]`` int, 0…E−1.
+
+    Raises:
+      UserError: NaN scores, or thresholds of another number of exits.
+
+    Example:
+      >>> assign_exits(np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.1]]), np.array([0.5, 0.5])).tolist()
+      [0, 1, 1]
+    """
+    scores, thresholds = np.asarray(scores, np.float32), np.asarray(thresholds, np.float32)
+    if scores.ndim != 2 or thresholds.shape != scores.shape[1:]:
+        raise UserError(
+            f"exit thresholds {thresholds.shape} for scores {scores.shape}: give one per exit of this model"
+        )
+    _check_scores(scores)
+    reached = scores >= thresholds
+    reached[:, -1] = True
+    return reached.argmax(axis=1)
+
+
+def _check_criterion(criterion: str) -> None:
+    if criterion not in CRITERIA:
+        raise UserError(f"unknown early-exit criterion {criterion!r}: choose from {', '.join(CRITERIA)}")
+
+
+def _check_scores(scores: np.ndarray) -> None:
+    bad = np.argwhere(~np.isfinite(scores))
+    if len(bad):
+        raise UserError(
+            f"exit scores are not finite, first at video {bad[0][0]}, exit {bad[0][1]}: the model diverged, "
+            "use an earlier checkpoint"
+        )

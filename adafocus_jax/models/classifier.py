@@ -1,0 +1,82 @@
+"""The classifier of ``uni_adafocus``: an exit after every glance frame and every focus frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from adafocus_jax.models.layers import BatchNorm, Dense, Dropout, torch_uniform
+from adafocus_jax.types import Array
+
+
+class ExitHeads(nn.Module):
+    """One linear head per exit, each with its own dropout: ``[B, E, C]`` to float32 ``[B, E, K]``."""
+
+    num_classes: int
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, keys: Array | None, train: bool) -> Array:
+        """Kernel ``[E, C, K]``, bias ``[E, K]``, initialised as PyTorch does a linear layer."""
+        exits, width = x.shape[1:]
+        kernel = self.param("kernel", _per_exit(torch_uniform), (exits, width, self.num_classes), jnp.float32)
+        bound = width**-0.5
+        bias = self.param(
+            "bias",
+            lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound),
+            (exits, self.num_classes),
+        )
+        x = Dropout(self.dropout, name="dropout")(x.astype(self.dtype), keys, train)
+        logits = jnp.einsum("bec,eck->bek", x, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+        return logits + bias[None]
+
+
+def _per_exit(init: Callable[..., Array]) -> Callable[..., Array]:
+    """The initialiser of one exit's kernel, drawn anew for each (a fan over all exits would be too small)."""
+
+    def stacked(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        return jax.vmap(lambda k: init(k, shape[1:], dtype))(jax.random.split(key, shape[0]))
+
+    return stacked
+
+
+class PoolingClassifier(nn.Module):
+    """Running maximum over frames of a hidden layer; an exit reads it after each frame (paper, section on early exit).
+
+    ``z = ReLU(BN(linear(features)))`` for glance and focus features; glance exit ``g`` is a linear head on
+    ``max_{i ≤ g} z_i``; focus exit ``f`` one on [running focus maximum ‖ maximum over the whole glance].
+    """
+
+    num_classes: int
+    hidden: int = 4096
+    dropout: float = 0.0
+    norm: Callable[..., nn.Module] = BatchNorm
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        """One hidden layer and one set of heads for each of the two kinds of features."""
+        self.glance_hidden = Dense(self.hidden, dtype=self.dtype)
+        self.glance_norm = self.norm(dtype=self.dtype)
+        self.focus_hidden = Dense(self.hidden, dtype=self.dtype)
+        self.focus_norm = self.norm(dtype=self.dtype)
+        self.glance_heads = ExitHeads(self.num_classes, self.dropout, self.dtype)
+        self.focus_heads = ExitHeads(self.num_classes, self.dropout, self.dtype)
+
+    def pool_glance(self, features: Array, train: bool) -> Array:
+        """Running maximum ``[B, G, hidden]`` of glance features ``[B, G, D]``."""
+        z = nn.relu(self.glance_norm(self.glance_hidden(features), train))
+        return jax.lax.cummax(z, axis=1)
+
+    def glance_exits(self, pooled: Array, keys: Array | None, train: bool) -> Array:
+        """Logits ``[B, G, K]`` of the exits along the glance."""
+        return self.glance_heads(pooled, keys, train)
+
+    def focus_exits(self, features: Array, pooled_glance: Array, keys: Array | None, train: bool) -> Array:
+        """Logits ``[B, F, K]`` of the exits along the focus frames, from features ``[B, F, D]``."""
+        z = nn.relu(self.focus_norm(self.focus_hidden(features), train))
+        glance = jnp.broadcast_to(pooled_glance[:, -1:], z.shape)
+        return self.focus_heads(jnp.concatenate([jax.lax.cummax(z, axis=1), glance], axis=-1), keys, train)

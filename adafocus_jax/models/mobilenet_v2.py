@@ -1,0 +1,122 @@
+"""MobileNetV2 (Sandler et al., CVPR 2018), with a temporal shift where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from adafocus_jax.models.layers import (
+    BatchNorm,
+    Conv,
+    DepthwiseConv,
+    FrameFeatures,
+    he_fan_out,
+    pool_frames,
+    round_channels,
+)
+from adafocus_jax.ops.temporal_shift import temporal_shift
+
+
+@dataclass(frozen=True)
+class MobileNetV2Settings:
+    """A member of the family: width of the stem, its blocks, and width of the last 1×1 convolution."""
+
+    stem: int
+    blocks: tuple[tuple[int, int, int, int], ...]
+    """Rows of (expansion, channels, repeats, stride of the first)."""
+    last: int
+
+
+MOBILENET_V2 = MobileNetV2Settings(
+    stem=32,
+    blocks=(
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ),
+    last=1280,
+)
+MOBILENET_V2_TINY = MobileNetV2Settings(stem=16, blocks=((1, 8, 1, 1), (6, 16, 1, 2), (6, 24, 1, 2)), last=64)
+"""Stride 8, 64 features: for small frames, demonstrations and tests."""
+
+
+class InvertedResidual(nn.Module):
+    """1×1 expansion, 3×3 depthwise, 1×1 projection; summed with the input where shapes agree."""
+
+    features: int
+    expansion: int
+    stride: int
+    shift: bool
+    norm: Callable[..., nn.Module]
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, T, H, W, C]`` to ``[B, T, ⌈H / stride⌉, ⌈W / stride⌉, features]``."""
+        residual = self.stride == 1 and x.shape[-1] == self.features
+        hidden = x.shape[-1] * self.expansion
+        y = x
+        if self.expansion > 1:
+            y = temporal_shift(x) if self.shift and residual else x
+            y = Conv(hidden, (1, 1), kernel_init=he_fan_out, dtype=self.dtype, name="expand")(y)
+            y = nn.relu6(self.norm(dtype=self.dtype, name="expand_bn")(y, train))
+        y = DepthwiseConv((3, 3), self.stride, 1, dtype=self.dtype, name="depthwise")(y)
+        y = nn.relu6(self.norm(dtype=self.dtype, name="depthwise_bn")(y, train))
+        y = Conv(self.features, (1, 1), kernel_init=he_fan_out, dtype=self.dtype, name="project")(y)
+        y = self.norm(dtype=self.dtype, name="project_bn")(y, train)
+        return x + y if residual else y
+
+
+class MobileNetV2(nn.Module):
+    """Encoder of frames ``[B, T, H, W, 3]``. With ``shift`` (TSM) a frame sees its neighbours in time.
+
+    The shift stands before the expansion of every block that has both an expansion and a residual sum.
+    """
+
+    width: float = 1.0
+    settings: MobileNetV2Settings = MOBILENET_V2
+    shift: bool = False
+    norm: Callable[..., nn.Module] = BatchNorm
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool) -> FrameFeatures:
+        """Features of each frame; maps are 1/32 of the frame's size, rounded up, in the full network."""
+        x = Conv(
+            round_channels(self.settings.stem * self.width),
+            (3, 3),
+            strides=2,
+            padding=1,
+            kernel_init=he_fan_out,
+            dtype=self.dtype,
+            name="stem",
+        )(frames)
+        x = nn.relu6(self.norm(dtype=self.dtype, name="stem_bn")(x, train))
+        for number, (expansion, channels, stride) in enumerate(_blocks(self.settings), start=1):
+            x = InvertedResidual(
+                round_channels(channels * self.width),
+                expansion,
+                stride,
+                shift=self.shift,
+                norm=self.norm,
+                dtype=self.dtype,
+                name=f"block{number}",
+            )(x, train)
+        last = round_channels(self.settings.last * max(1.0, self.width))
+        x = Conv(last, (1, 1), kernel_init=he_fan_out, dtype=self.dtype, name="last")(x)
+        return pool_frames(nn.relu6(self.norm(dtype=self.dtype, name="last_bn")(x, train)))
+
+
+def _blocks(settings: MobileNetV2Settings) -> Iterator[tuple[int, int, int]]:
+    for expansion, channels, repeats, stride in settings.blocks:
+        for repeat in range(repeats):
+            yield expansion, channels, stride if repeat == 0 else 1

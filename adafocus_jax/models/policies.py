@@ -1,0 +1,122 @@
+"""Where to look and when: the spatial and the temporal policy (paper, section on network architecture)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from adafocus_jax.models.layers import BatchNorm, Dense, torch_uniform
+from adafocus_jax.types import Array
+
+Norm = Callable[..., nn.Module]
+
+
+class TimeConv(nn.Module):
+    """Convolution over three frames (and, with ``space=3``, 3×3 pixels), zero padded, without bias.
+
+    The three time taps are concatenated along channels, so that a 3-D convolution becomes a 2-D one and a 1-D
+    convolution a matrix product: twice as fast on CPU, and never slower elsewhere.
+    """
+
+    features: int
+    space: int = 1
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``[B, T, h, w, C]`` to ``[B, T, h, w, features]``; kernel ``[3, space, space, C, features]``."""
+        channels, frames = x.shape[-1], x.shape[1]
+        shape = (3, self.space, self.space, channels, self.features)
+        kernel = self.param("kernel", torch_uniform, shape, jnp.float32).astype(self.dtype)
+        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
+        taps = jnp.concatenate([x[:, tap : tap + frames] for tap in range(3)], axis=-1)
+        kernel = jnp.moveaxis(kernel, 0, 2).reshape(self.space, self.space, 3 * channels, self.features)
+        if self.space == 1:
+            return taps @ kernel[0, 0]
+        flat = taps.reshape(-1, *taps.shape[2:])
+        out = jax.lax.conv_general_dilated(
+            flat, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return out.reshape(*taps.shape[:2], *out.shape[1:])
+
+
+class WindowDense(nn.Module):
+    """A convolution whose kernel covers the whole window ``[t, h, w]``, without bias, as one product."""
+
+    features: int
+    per_video: bool
+    kernel_init: Callable[..., Array]
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``[B, T, h, w, C]`` to ``[B, T, features]``, or ``[B, 1, features]`` with ``per_video``."""
+        frames = x.shape[1] if self.per_video else 1
+        shape = (frames, *x.shape[2:], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+        windows = x.astype(self.dtype).reshape(x.shape[0], x.shape[1] // frames, -1)
+        return windows @ kernel.reshape(-1, self.features)
+
+
+def _scaled(scale: float) -> Callable[..., Array]:
+    """PyTorch's default for a kernel that is one window wide, times ``scale``."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        fan_in = 1
+        for extent in shape[:-1]:
+            fan_in *= extent
+        return scale * jax.random.uniform(key, shape, dtype, -1, 1) / fan_in**0.5
+
+    return init
+
+
+class SpatialPolicy(nn.Module):
+    """``π_S``: an action (y, x, size_y, size_x) in (0, 1)⁴ per glance frame, or one per video.
+
+    1×1×1 convolution to ``hidden``, batch norm, ReLU; twice 3×3×3, batch norm, ReLU; a kernel as large as the map
+    (and, per video, as long as the glance) to 4; sigmoid. The caller stops the gradient of the feature maps.
+    """
+
+    hidden: int = 128
+    per_video: bool = False
+    last_scale: float = 1.0
+    """Scale of the last kernel at initialisation; below 1, actions start nearer to the centre."""
+    norm: Norm = BatchNorm
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Array, train: bool) -> Array:
+        """``[B, G, h, w, D]`` to float32 ``[B, G, 4]`` (``[B, 1, 4]`` per video)."""
+        norm = partial(self.norm, dtype=self.dtype)
+        x = Dense(self.hidden, use_bias=False, dtype=self.dtype, name="conv1")(maps)
+        x = nn.relu(norm(name="norm1")(x, train))
+        for layer in (2, 3):
+            x = TimeConv(self.hidden, space=3, dtype=self.dtype, name=f"conv{layer}")(x)
+            x = nn.relu(norm(name=f"norm{layer}")(x, train))
+        x = WindowDense(4, self.per_video, _scaled(self.last_scale), dtype=self.dtype, name="conv4")(x)
+        return nn.sigmoid(x.astype(jnp.float32))
+
+
+class TemporalPolicy(nn.Module):
+    """``π_T``: a logit per glance frame; its softmax is the density from which focus frames are drawn.
+
+    Convolution over 3 frames to ``hidden``, batch norm, ReLU, twice; then 1 to 1. No bias.
+    """
+
+    hidden: int = 64
+    norm: Norm = BatchNorm
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array, train: bool) -> Array:
+        """``[B, G, D]`` to float32 ``[B, G]``."""
+        norm = partial(self.norm, dtype=self.dtype)
+        x = features[:, :, None, None, :]
+        for layer in (1, 2):
+            x = TimeConv(self.hidden, dtype=self.dtype, name=f"conv{layer}")(x)
+            x = nn.relu(norm(name=f"norm{layer}")(x, train))
+        return Dense(1, use_bias=False, dtype=self.dtype, name="conv3")(x)[:, :, 0, 0, 0].astype(jnp.float32)

@@ -1,0 +1,147 @@
+"""The shape legend and the named values that travel between modules.
+
+Letters in every signature of this package:
+
+==========  =====================================================================
+``B``       videos in a batch
+``N``       candidate frames per video, uniform over it
+``G``       glance frames, seen by the global encoder
+``F``       focus frames, chosen among the N, seen by the local encoder as patches
+``H W``     height and width of a frame in pixels
+``P``       side of a resampled patch in pixels
+``K``       classes
+``E``       exits: classifier outputs along the way, cheapest first
+``D``       width of a feature vector
+``h w``     height and width of a feature map
+==========  =====================================================================
+
+Layout is channels last. A box is ``(top, left, height, width)`` in pixels of the frame that it cuts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+from flax import struct
+
+Array = jax.Array
+"""On the device; before they travel there, the fields of a batch hold NumPy arrays."""
+
+
+@struct.dataclass
+class VideoBatch:
+    """A batch of videos, as the pipeline yields it and the models take it.
+
+    ``frames`` are uint8 RGB in 0…255 (normalised inside the model) or floats that are normalised already.
+    """
+
+    frames: Array
+    """``[B, N, H, W, 3]`` uint8 or float: the candidate frames."""
+    glance: Array | None = None
+    """``[B, G, H, W, 3]`` uint8 or float: glance frames sampled separately; None cuts them from ``frames``."""
+    label: Array | None = None
+    """``[B]`` int32 in 0…K−1: the class to train on (one drawn at random where a video has several)."""
+    labels: Array | None = None
+    """``[B, L]`` int32, −1 pads: all classes of each video, for metrics."""
+    mask: Array | None = None
+    """``[B]`` bool: False marks the padding that fills the last evaluation batch."""
+    index: Array | None = None
+    """``[B]`` int32: position of the record in its split."""
+
+
+@struct.dataclass
+class Draws:
+    """All randomness of one training step, so that a test can hand in its own. See ``models.sample_draws``."""
+
+    glance_offsets: Array
+    """``[B, G]`` float32, uniform in [0, 1): which candidate of each of the G segments is glanced at."""
+    thresholds: Array
+    """``[B, F]`` float32, uniform in [0, 1): the u_k of frame selection."""
+    positions: Array
+    """``[B, F or 1, 2]`` float32, uniform in [0, 1): (y, x) actions of the random boxes (1: one box per video)."""
+    gumbel: Array | None = None
+    """``[B, M, G]`` float32, standard Gumbel: M random orders of the glance frames (``monte_carlo`` only)."""
+    control_positions: Array | None = None
+    """``[B, G, 2]`` float32, uniform in [0, 1): where the boxes of a ``random`` or ``gaussian`` control lie."""
+    frame_order: Array | None = None
+    """``[B, N]`` float32, uniform: the F smallest are the frames of the ``random`` temporal control."""
+    dropout: Array | None = None
+    """``[B]`` random keys, one per video; None leaves dropout out."""
+
+
+@struct.dataclass
+class PassOutput:
+    """What depends on the boxes: one of the two passes of a training step."""
+
+    exit_logits: Array
+    """``[B, E, K]`` float32."""
+    local_logits: Array
+    """``[B, F, K]`` float32: the per-frame head on the local encoder."""
+    boxes: Array
+    """``[B, F, 4]`` float32, pixels: top, left, height, width."""
+
+
+@struct.dataclass
+class ModelOutput:
+    """Everything one forward pass yields. Logits are float32 and unnormalised."""
+
+    logits: Array
+    """``[B, K]``: the prediction (the last exit)."""
+    exit_logits: Array
+    """``[B, E, K]``, cheapest exit first."""
+    global_logits: Array
+    """``[B, G, K]``: the per-frame head on the global encoder."""
+    local_logits: Array
+    """``[B, F, K]``: the per-frame head on the local encoder."""
+    temporal_logits: Array | None
+    """``[B, K]``: expected logits under frame selection (paper, Monte-Carlo); None when not asked for."""
+    spatial_logits: Array | None
+    """``[B, K]``: logits of the spatial proxy; None when boxes are not learned."""
+    frame_weights: Array
+    """``[B, G]``, rows sum to 1: temporal policy, softmax at temperature 1."""
+    frame_indices: Array
+    """``[B, F]`` int32, increasing, in 0…N−1: the chosen candidates."""
+    glance_indices: Array | None
+    """``[B, G]`` int32 in 0…N−1: the candidates glanced at; None when the glance came separately."""
+    actions: Array
+    """``[B, G or 1, 4]`` in (0, 1): (y, x, size_y, size_x) per glance frame, or one per video."""
+    boxes: Array
+    """``[B, F, 4]``, pixels: top, left, height, width of each chosen patch."""
+    glance_features: Array
+    """``[B, G, D]``: pooled features of the global encoder."""
+    policy: PassOutput | None = None
+    """Training only: the pass with learned boxes (its fields are also above)."""
+    random: PassOutput | None = None
+    """Training only: the pass with random boxes."""
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """One predicted video, on the host, with what the pictures need. All arrays are NumPy."""
+
+    name: str
+    """Where the video came from: a path, or the name in its record."""
+    classes: tuple[str, ...]
+    """K class names."""
+    frames: np.ndarray
+    """``[N, H, W, 3]`` uint8: the candidate frames as the model saw them."""
+    times_sec: np.ndarray
+    """``[N]`` float: when each candidate stands in the video, in seconds."""
+    exit_logits: np.ndarray
+    """``[E, K]`` float32."""
+    frame_weights: np.ndarray
+    """``[G]`` float32."""
+    glance_indices: np.ndarray
+    """``[G]`` int: candidates glanced at."""
+    frame_indices: np.ndarray
+    """``[F]`` int: candidates chosen, increasing."""
+    boxes: np.ndarray
+    """``[F, 4]`` float32, pixels of ``frames``: top, left, height, width."""
+    exit_gflops: np.ndarray
+    """``[E]`` cost of leaving at each exit, in giga multiply-adds."""
+    exit_taken: int | None = None
+    """The exit where the stored thresholds let this video leave; None where no thresholds are stored."""
+    extra: dict[str, object] = field(default_factory=dict)
+    """Free for callers, e.g. the true class or the true boxes of a made video."""

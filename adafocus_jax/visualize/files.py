@@ -1,0 +1,78 @@
+"""How pictures become files: PNG and mp4, each written beside its target and then moved over it.
+
+Imports neither JAX nor ``types``, so that spawned workers may encode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+_SMPTE170M = (
+    6  # the matrix that swscale encodes with; untagged files larger than SD would be read with another
+)
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """An RGB ``uint8 [H, W, 3]`` image as the bytes of a PNG file.
+
+    >>> png_bytes(np.zeros((2, 3, 3), np.uint8))[1:4]
+    b'PNG'
+    """
+    return cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes ``data`` to ``path``, whose folders are made. A reader sees the old file or the new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Writes an RGB ``uint8 [H, W, 3]`` image as a PNG file."""
+    write_bytes(path, png_bytes(image))
+
+
+def write_mp4(
+    path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float, *, crf: float = 18
+) -> None:
+    """Writes one or more RGB ``uint8 [H, W, 3]`` frames, of even height and width, as an mp4 file.
+
+    H.264 where PyAV brings x264, else MPEG-4 at its best quality. One thread and no clock in the file: equal
+    frames give equal bytes. ``crf``: constant rate factor of H.264, 0 (lossless) … 51 (worst).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    frames = iter(frames)
+    first = next(frames)
+    with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = _add_stream(container, first, fps, crf)
+        for frame in chain([first], frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    os.replace(temporary, path)
+
+
+def _add_stream(
+    container: av.container.OutputContainer, frame: np.ndarray, fps: float, crf: float
+) -> av.VideoStream:
+    x264 = "libx264" in av.codecs_available
+    options = {"crf": str(crf), "preset": "veryfast"} if x264 else {"qmin": "2", "qmax": "2"}
+    rate = Fraction(fps).limit_denominator(1001)
+    stream = container.add_stream("libx264" if x264 else "mpeg4", rate=rate, options=options)
+    stream.height, stream.width = frame.shape[:2]
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.thread_count = 1
+    stream.codec_context.colorspace = _SMPTE170M
+    return stream

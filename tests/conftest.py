@@ -1,0 +1,30 @@
+"""Strict JAX, four simulated CPU devices, and where the golden numbers lie."""
+
+import os
+from pathlib import Path
+
+# Before JAX starts: several devices on one CPU, so that sharding is tested for real.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+GOLDEN = Path(os.environ.get("ADAFOCUS_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    if not (GOLDEN / "ops.npz").is_file():
+        pytest.skip(f"no golden numbers at {GOLDEN} (set ADAFOCUS_GOLDEN)")
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def golden(golden_dir: Path) -> dict[str, np.ndarray]:
+    with np.load(golden_dir / "ops.npz") as archive:
+        return dict(archive)
