@@ -21,13 +21,15 @@ Layout is channels last. A box is ``(top, left, height, width)`` in pixels of th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
 from flax import struct
 
 Array = jax.Array
-"""On the device; before they travel there, the fields of a batch hold NumPy arrays."""
+BatchArray = Any
+"""NumPy on the host, where batches are made; ``jax.Array`` on the device."""
 
 
 @struct.dataclass
@@ -37,17 +39,17 @@ class VideoBatch:
     ``frames`` are uint8 RGB in 0…255 (normalised inside the model) or floats that are normalised already.
     """
 
-    frames: Array
+    frames: BatchArray
     """``[B, N, H, W, 3]`` uint8 or float: the candidate frames."""
-    glance: Array | None = None
+    glance: BatchArray = None
     """``[B, G, H, W, 3]`` uint8 or float: glance frames sampled separately; None cuts them from ``frames``."""
-    label: Array | None = None
+    label: BatchArray = None
     """``[B]`` int32 in 0…K−1: the class to train on (one drawn at random where a video has several)."""
-    labels: Array | None = None
+    labels: BatchArray = None
     """``[B, L]`` int32, −1 pads: all classes of each video, for metrics."""
-    mask: Array | None = None
+    mask: BatchArray = None
     """``[B]`` bool: False marks the padding that fills the last evaluation batch."""
-    index: Array | None = None
+    index: BatchArray = None
     """``[B]`` int32: position of the record in its split."""
 
 

@@ -1,1 +1,6 @@
-"""checkpoint"""
+"""Checkpoints on disk: saved while training, read back to resume, evaluate and predict."""
+
+from adafocus_jax.checkpoint.manager import Checkpoints
+from adafocus_jax.checkpoint.read import FOLDER, LoadedCheckpoint, load_checkpoint, require_same_arrays
+
+__all__ = ["FOLDER", "Checkpoints", "LoadedCheckpoint", "load_checkpoint", "require_same_arrays"]

@@ -62,6 +62,8 @@ def read_splits(
         src, val_src = src / _TRAIN_FOLDER, inner
     if val_src is not None and val_fraction is not None:
         raise UserError("--val-src and --val-fraction exclude each other: give one of them")
+    if videos is not None and src.is_dir() and (val_src is None or Path(val_src).is_dir()):
+        raise UserError(f"--videos {videos} goes with a list of paths, and {src} is a folder: drop it")
     classes = None if classes_file is None else read_classes(classes_file)
     train, classes = _read_source(src, videos, classes)
     if val_fraction is not None:

@@ -31,6 +31,14 @@ class DecodedVideo:
     fps: float
 
 
+@dataclass(frozen=True)
+class ChosenFrames:
+    """Some frames of a video, ``[H, W, 3]`` uint8 RGB each, and where they stand in it, in seconds."""
+
+    frames: list[np.ndarray]
+    times_sec: np.ndarray
+
+
 def read_video(
     path: str | Path, *, short_side: int | None = None, max_fps: float | None = None
 ) -> DecodedVideo:
@@ -63,29 +71,27 @@ def iter_frames(
 
 def read_chosen(
     path: str | Path, choose: Callable[[int], np.ndarray], *, short_side: int | None = None
-) -> tuple[dict[int, np.ndarray], dict[int, float]]:
+) -> ChosenFrames:
     """Decodes a video, but converts and keeps only the frames that ``choose(number of frames)`` names.
 
     Memory is that of the chosen frames, however long the video is.
 
-    Returns:
-        Frame number to frame ``[H, W, 3]`` uint8, and frame number to time in seconds.
-
     Raises:
         DecodeError: as :func:`iter_frames`.
     """
-    expected = _count_packets(path)
+    expected = max(1, _count_packets(path))
     while True:
-        wanted = set(choose(max(expected, 1)).tolist())
+        numbers = choose(expected).tolist()
+        wanted = set(numbers)
         convert, count = _converter(short_side), 0
-        frames: dict[int, np.ndarray] = {}
-        times: dict[int, float] = {}
+        kept: dict[int, tuple[float, np.ndarray]] = {}
         for time, frame in _decode(path):
             if count in wanted:
-                frames[count], times[count] = convert(frame), time
+                kept[count] = time, convert(frame)
             count += 1
         if count == expected:
-            return frames, times
+            times, frames = zip(*(kept[number] for number in numbers), strict=True)
+            return ChosenFrames(list(frames), np.array(times))
         expected = count  # Some packets show no frame: choose again, now that the number is known.
 
 

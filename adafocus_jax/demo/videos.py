@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -62,7 +63,7 @@ class DemoTask:
     """Of each channel of a decoy's grey."""
     noise_std: float = 0.03
     """Of each pixel and channel. The codec adds its own."""
-    crf: float = 20
+    crf: float = 23
     """Quality of the encoding; see ``visualize.files.write_mp4``."""
     colours: tuple[tuple[str, tuple[float, float, float]], ...] = (
         ("blue", (0.15, 0.35, 0.85)),
@@ -259,10 +260,21 @@ def _write_all(root: Path, videos: list[Video], workers: int) -> Iterator[None]:
         yield from map(partial(_write_one, root), videos)
         return
     context = multiprocessing.get_context("spawn")
-    # Ctrl-C reaches the workers too: they leave it to this process, which ends them.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         yield from pool.map(partial(_write_one, root), videos, chunksize=4)
+
+
+def _start_worker() -> None:
+    """Ctrl-C is left to the parent, which ends its workers; when the parent is killed, they go too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_one(root: Path, video: Video) -> None:

@@ -17,7 +17,6 @@ class ExitHeads(nn.Module):
 
     num_classes: int
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, keys: Array | None, train: bool) -> Array:
@@ -30,9 +29,8 @@ class ExitHeads(nn.Module):
             lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound),
             (exits, self.num_classes),
         )
-        x = Dropout(self.dropout, name="dropout")(x.astype(self.dtype), keys, train)
-        logits = jnp.einsum("bec,eck->bek", x, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
-        return logits + bias[None]
+        x = Dropout(self.dropout, name="dropout")(x.astype(jnp.float32), keys, train)
+        return jnp.einsum("bec,eck->bek", x, kernel) + bias[None]
 
 
 def _per_exit(init: Callable[..., Array]) -> Callable[..., Array]:
@@ -63,8 +61,8 @@ class PoolingClassifier(nn.Module):
         self.glance_norm = self.norm(dtype=self.dtype)
         self.focus_hidden = Dense(self.hidden, dtype=self.dtype)
         self.focus_norm = self.norm(dtype=self.dtype)
-        self.glance_heads = ExitHeads(self.num_classes, self.dropout, self.dtype)
-        self.focus_heads = ExitHeads(self.num_classes, self.dropout, self.dtype)
+        self.glance_heads = ExitHeads(self.num_classes, self.dropout)
+        self.focus_heads = ExitHeads(self.num_classes, self.dropout)
 
     def pool_glance(self, features: Array, train: bool) -> Array:
         """Running maximum ``[B, G, hidden]`` of glance features ``[B, G, D]``."""

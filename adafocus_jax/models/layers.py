@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,49 +58,45 @@ def pool_frames(maps: jax.Array) -> FrameFeatures:
 
 
 class Conv(nn.Module):
-    """Convolution in 1, 2 or 3 dimensions over ``[..., *space, C]``; all axes in front are batch.
-
-    ``padding`` is a number of zeros on both sides, per dimension or one for all, as in PyTorch. The kernel is
-    stored as ``[*kernel_size, C, features]``.
-    """
+    """Square 2-D convolution without bias over ``[..., H, W, C]``, padded with ``kernel_size // 2`` zeros."""
 
     features: int
-    kernel_size: Sequence[int]
-    strides: int | Sequence[int] = 1
-    padding: int | Sequence[int] = 0
-    use_bias: bool = False
-    kernel_init: Initializer = torch_uniform
-    bias_init: Initializer | None = None
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> jax.Array:
-        """``[..., *space, C]`` to ``[..., *smaller, features]`` in ``dtype``."""
-        shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
-        dims = len(self.kernel_size)
-        y = _convolve(
-            x.astype(self.dtype), kernel, _per_dim(self.strides, dims), _per_dim(self.padding, dims)
-        )
-        return _add_bias(self, y, math.prod(shape[:-1]), self.bias_init) if self.use_bias else y
-
-
-class DepthwiseConv(nn.Module):
-    """Convolution of each channel on its own, in 2 or 3 dimensions. Kernel ``[*kernel_size, 1, C]``."""
-
-    kernel_size: Sequence[int]
-    strides: int | Sequence[int] = 1
-    padding: int | Sequence[int] = 0
+    kernel_size: int
+    stride: int = 1
     kernel_init: Initializer = he_fan_out
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> jax.Array:
-        """``[..., *space, C]`` to ``[..., *smaller, C]`` in ``dtype``."""
-        dims = len(self.kernel_size)
-        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, 1, x.shape[-1]), jnp.float32)
-        strides, padding = _per_dim(self.strides, dims), _per_dim(self.padding, dims)
-        return depthwise_conv(x.astype(self.dtype), kernel.astype(self.dtype), strides, padding)
+        """``[..., ⌈H / stride⌉, ⌈W / stride⌉, features]``; kernel ``[kernel_size, kernel_size, C, features]``."""
+        size, stride = self.kernel_size, self.stride
+        kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features), jnp.float32)
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if size == 1 and target_platform() == "cpu":  # a matrix product is faster there
+            return x[..., ::stride, ::stride, :] @ kernel[0, 0]
+        y = lax.conv_general_dilated(
+            x.reshape(-1, *x.shape[-3:]),
+            kernel,
+            (stride, stride),
+            [(size // 2, size // 2)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+class DepthwiseConv(nn.Module):
+    """Convolution of each channel on its own, in 2 or 3 dimensions, padded with half the kernel's size."""
+
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> jax.Array:
+        """``[..., *space, C]`` to ``[..., *⌈space / strides⌉, C]``; kernel ``[*kernel_size, 1, C]``."""
+        kernel = self.param("kernel", he_fan_out, (*self.kernel_size, 1, x.shape[-1]), jnp.float32)
+        padding = [size // 2 for size in self.kernel_size]
+        return depthwise_conv(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, padding)
 
 
 class Dense(nn.Module):
@@ -116,7 +113,10 @@ class Dense(nn.Module):
         """``[..., C]`` to ``[..., features]`` in ``dtype``."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
         y = x.astype(self.dtype) @ kernel.astype(self.dtype)
-        return _add_bias(self, y, x.shape[-1], self.bias_init) if self.use_bias else y
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", self.bias_init or _uniform(x.shape[-1]), (self.features,), jnp.float32)
+        return y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 class BatchNorm(nn.Module):
@@ -196,32 +196,44 @@ class Dropout(nn.Module):
         return jnp.where(jax.vmap(keep)(keys), x / stay, jnp.zeros_like(x))
 
 
-def _per_dim(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    return (value,) * dims if isinstance(value, int) else tuple(value)
+class FrameEncoder(nn.Module):
+    """What the 2-D encoders share: their arguments, and how they go through the frames.
+
+    A frame's features depend on that frame alone, unless ``shift`` (TSM) lets it see its neighbours in time.
+    """
+
+    width: float = 1.0
+    """Multiplies all channels."""
+    shift: bool = False
+    norm: Callable[..., nn.Module] = BatchNorm
+    dtype: DTypeLike = jnp.float32
+
+    def __call__(self, frames: Array, train: bool) -> FrameFeatures:
+        """``[B, T, H, W, 3]`` floats to features of each frame. ``train``: batch norm by the batch's statistics."""
+        alone = not (train or self.shift or self.is_initializing())
+        if not (alone and target_platform() == "cpu"):
+            return self.encode(frames, train)
+        unbound, variables = self.clone(parent=None), self.variables
+        return _in_chunks(lambda chunk: unbound.apply(variables, chunk, False, method="encode"), frames)
+
+    def encode(self, frames: Array, train: bool) -> FrameFeatures:
+        """The network itself, on all frames at once."""
+        raise NotImplementedError
 
 
-def _convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[int, ...]
-) -> jax.Array:
-    dims = len(strides)
-    if math.prod(kernel.shape[:-2]) == 1 and not any(padding) and target_platform() == "cpu":
-        # A matrix product; XLA's convolution is slower there.
-        window = (slice(None, None, stride) for stride in strides)
-        return x[(..., *window, slice(None))] @ kernel.reshape(kernel.shape[-2:])
-    batch, space = x.shape[: -dims - 1], "DHW"[-dims:]
-    y = lax.conv_general_dilated(
-        x.reshape(-1, *x.shape[-dims - 1 :]),
-        kernel,
-        strides,
-        [(p, p) for p in padding],
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-    )
-    return y.reshape(*batch, *y.shape[1:])
+def _uniform(fan_in: int) -> Initializer:
+    # PyTorch's default for a bias depends on the width of the kernel's input, which its own shape does not tell.
+    bound = fan_in**-0.5
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def _add_bias(module: nn.Module, y: jax.Array, fan_in: int, init: Initializer | None) -> jax.Array:
-    # PyTorch's default needs the kernel's fan_in, which the bias' own shape does not tell.
-    bound = 1 / math.sqrt(fan_in)
-    init = init or (lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound))
-    bias = module.param("bias", init, (y.shape[-1],), jnp.float32)
-    return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+_CACHED_PIXELS = 100_000
+"""Frames worth this many pixels at a time keep a CPU's caches warm: two of 224², six of 128²."""
+
+
+def _in_chunks(encode: Callable[[jax.Array], Any], frames: Array) -> FrameFeatures:
+    batch, time, *frame = frames.shape
+    most = max(1, _CACHED_PIXELS // (frame[0] * frame[1]))
+    chunk = max(size for size in range(1, most + 1) if batch * time % size == 0)
+    features = lax.map(encode, frames.reshape(-1, 1, chunk, *frame))
+    return jax.tree.map(lambda leaf: leaf.reshape(batch, time, *leaf.shape[3:]), features)

@@ -6,20 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from adafocus_jax.models.layers import (
-    BatchNorm,
     Conv,
     DepthwiseConv,
+    FrameEncoder,
     FrameFeatures,
-    he_fan_out,
     pool_frames,
     round_channels,
 )
 from adafocus_jax.ops.temporal_shift import temporal_shift
+from adafocus_jax.types import Array
 
 
 @dataclass(frozen=True)
@@ -67,52 +66,41 @@ class InvertedResidual(nn.Module):
         y = x
         if self.expansion > 1:
             y = temporal_shift(x) if self.shift and residual else x
-            y = Conv(hidden, (1, 1), kernel_init=he_fan_out, dtype=self.dtype, name="expand")(y)
+            y = Conv(hidden, 1, dtype=self.dtype, name="expand")(y)
             y = nn.relu6(self.norm(dtype=self.dtype, name="expand_bn")(y, train))
-        y = DepthwiseConv((3, 3), self.stride, 1, dtype=self.dtype, name="depthwise")(y)
+        y = DepthwiseConv((3, 3), (self.stride,) * 2, dtype=self.dtype, name="depthwise")(y)
         y = nn.relu6(self.norm(dtype=self.dtype, name="depthwise_bn")(y, train))
-        y = Conv(self.features, (1, 1), kernel_init=he_fan_out, dtype=self.dtype, name="project")(y)
+        y = Conv(self.features, 1, dtype=self.dtype, name="project")(y)
         y = self.norm(dtype=self.dtype, name="project_bn")(y, train)
         return x + y if residual else y
 
 
-class MobileNetV2(nn.Module):
-    """Encoder of frames ``[B, T, H, W, 3]``. With ``shift`` (TSM) a frame sees its neighbours in time.
+class MobileNetV2(FrameEncoder):
+    """Encoder of frames ``[B, T, H, W, 3]``; maps are 1/32 of the frame's size, rounded up, in the full network.
 
     The shift stands before the expansion of every block that has both an expansion and a residual sum.
     """
 
-    width: float = 1.0
     settings: MobileNetV2Settings = MOBILENET_V2
-    shift: bool = False
-    norm: Callable[..., nn.Module] = BatchNorm
-    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, frames: jax.Array, train: bool) -> FrameFeatures:
-        """Features of each frame; maps are 1/32 of the frame's size, rounded up, in the full network."""
-        x = Conv(
-            round_channels(self.settings.stem * self.width),
-            (3, 3),
-            strides=2,
-            padding=1,
-            kernel_init=he_fan_out,
-            dtype=self.dtype,
-            name="stem",
-        )(frames)
+    def encode(self, frames: Array, train: bool) -> FrameFeatures:
+        """Features of each frame, all frames at once."""
+        stem = round_channels(self.settings.stem * self.width)
+        x = Conv(stem, 3, 2, dtype=self.dtype, name="stem")(frames)
         x = nn.relu6(self.norm(dtype=self.dtype, name="stem_bn")(x, train))
         for number, (expansion, channels, stride) in enumerate(_blocks(self.settings), start=1):
             x = InvertedResidual(
                 round_channels(channels * self.width),
                 expansion,
                 stride,
-                shift=self.shift,
-                norm=self.norm,
-                dtype=self.dtype,
+                self.shift,
+                self.norm,
+                self.dtype,
                 name=f"block{number}",
             )(x, train)
         last = round_channels(self.settings.last * max(1.0, self.width))
-        x = Conv(last, (1, 1), kernel_init=he_fan_out, dtype=self.dtype, name="last")(x)
+        x = Conv(last, 1, dtype=self.dtype, name="last")(x)
         return pool_frames(nn.relu6(self.norm(dtype=self.dtype, name="last_bn")(x, train)))
 
 

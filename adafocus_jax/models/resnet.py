@@ -6,19 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
 from adafocus_jax.models.layers import (
-    BatchNorm,
     Conv,
+    FrameEncoder,
     FrameFeatures,
-    he_fan_out,
     pool_frames,
     round_channels,
 )
 from adafocus_jax.ops.temporal_shift import temporal_shift
+from adafocus_jax.types import Array
 
 
 @dataclass(frozen=True)
@@ -64,48 +63,31 @@ class ResidualBlock(nn.Module):
         y = temporal_shift(x) if self.shift else x
         for number, (channels, size, stride) in enumerate(layers, start=1):
             y = nn.relu(y) if number > 1 else y
-            y = self._conv(channels, size, stride, f"conv{number}")(y)
+            y = Conv(channels, size, stride, dtype=self.dtype, name=f"conv{number}")(y)
             y = self.norm(dtype=self.dtype, name=f"bn{number}")(y, train)
         if x.shape[-1] != features or self.stride != 1:
-            x = self._conv(features, 1, self.stride, "downsample")(x)
+            x = Conv(features, 1, self.stride, dtype=self.dtype, name="downsample")(x)
             x = self.norm(dtype=self.dtype, name="downsample_bn")(x, train)
         return nn.relu(x + y)
 
-    def _conv(self, channels: int, size: int, stride: int, name: str) -> Conv:
-        return Conv(
-            channels, (size, size), stride, size // 2, kernel_init=he_fan_out, dtype=self.dtype, name=name
-        )
 
+class ResNet(FrameEncoder):
+    """Encoder of frames ``[B, T, H, W, 3]``; maps are 1/32 of the frame's size, rounded up, in the full network.
 
-class ResNet(nn.Module):
-    """Encoder of frames ``[B, T, H, W, 3]``. With ``shift`` (TSM) a frame sees its neighbours in time.
-
-    The shift stands at the start of every block's residual branch. ``width`` multiplies all channels.
+    The shift stands at the start of every block's residual branch.
     """
 
-    width: float = 1.0
     settings: ResNetSettings = RESNET50
-    shift: bool = False
-    norm: Callable[..., nn.Module] = BatchNorm
-    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, frames: jax.Array, train: bool) -> FrameFeatures:
-        """Features of each frame; maps are 1/32 of the frame's size, rounded up, in the full network."""
+    def encode(self, frames: Array, train: bool) -> FrameFeatures:
+        """Features of each frame, all frames at once."""
         s = self.settings
-        size = s.stem_kernel
-        x = Conv(
-            round_channels(s.stem * self.width),
-            (size, size),
-            s.stem_stride,
-            size // 2,
-            kernel_init=he_fan_out,
-            dtype=self.dtype,
-            name="conv1",
-        )(frames)
+        stem = round_channels(s.stem * self.width)
+        x = Conv(stem, s.stem_kernel, s.stem_stride, dtype=self.dtype, name="conv1")(frames)
         x = nn.relu(self.norm(dtype=self.dtype, name="bn1")(x, train))
         if s.stem_pool:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = _max_pool(x)
         for stage, (width, blocks, stride) in enumerate(s.stages, start=1):
             for block in range(blocks):
                 x = ResidualBlock(
@@ -118,3 +100,9 @@ class ResNet(nn.Module):
                     name=f"layer{stage}_{block}",
                 )(x, train)
         return pool_frames(x)
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    # Of kernel 3, stride 2, padding 1. Flax takes explicit padding for a single batch axis only.
+    y = nn.max_pool(x.reshape(-1, *x.shape[2:]), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    return y.reshape(*x.shape[:2], *y.shape[1:])

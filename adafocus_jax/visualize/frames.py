@@ -99,7 +99,7 @@ def candidate_cells(prediction: VideoPrediction, top: int) -> list[Cell]:
 def chosen_cells(prediction: VideoPrediction, top: int) -> list[Cell]:
     """Places of the F large frames; a line of text fits above each and its square patch below."""
     count = len(prediction.frame_indices)
-    columns = count if count <= 4 else 4 if count <= 16 else 8
+    columns = count if count <= 4 else 4 if count <= 16 else 6
     return _grid(count, columns, top, prediction.frames, 1, 300)
 
 
@@ -195,8 +195,9 @@ def _mark_chosen(axes: Axes, prediction: VideoPrediction, cells: list[Cell]) -> 
         _draw_box(axes, cell, truth[i] * zoom, TRUTH, DASHES)
         _draw_box(axes, cell, prediction.boxes[i] * zoom, CHOSEN, "solid")
         _outline(axes, _patch_cell(cell), CHOSEN)
-        time = f"{i + 1}   {times[i]:.1f} s"
-        write_text(axes, cell.left, cell.top - 8, time, TEXT_PX - 2, CHOSEN, weight="bold")
+        time = f"{i + 1}  {times[i]:.1f} s"
+        size = min(TEXT_PX - 2, 1.45 * cell.width / len(time))
+        write_text(axes, cell.left, cell.top - 8, time, size, CHOSEN, weight="bold")
 
 
 def _draw_box(axes: Axes, cell: Cell, box: np.ndarray, colour: str, dashes: Any) -> None:

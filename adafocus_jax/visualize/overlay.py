@@ -51,7 +51,7 @@ def write_overlay(
     stays. Small videos are enlarged to a short side of about 320 pixels.
     """
     zoom = max(1, round(320 / min(video_frames[0].shape[:2])))
-    boxes = np.rint(zoom * crop.to_video(prediction.boxes)).astype(int)
+    boxes = np.rint(zoom * crop.to_video(prediction.boxes)).astype(int).clip(0)
     shown_at = np.rint(prediction.times_sec[prediction.frame_indices] * fps).astype(int)
     frames = _drawn(video_frames, zoom, boxes, shown_at, max(round(hold_sec * fps), 1), verdict(prediction))
     write_mp4(path, frames, fps)

@@ -158,8 +158,8 @@ table { border-collapse: collapse; width: 100%; font-size: .94rem }
 caption { text-align: left; color: var(--muted); font-size: .9rem; padding-bottom: .4rem }
 th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top }
-thead th { color: var(--muted); font-weight: 600; vertical-align: bottom }
-tbody th { font-weight: 400 }
+thead th { color: var(--muted); font-weight: 600; vertical-align: bottom; min-width: 4.5em }
+tbody th { font-weight: 400; min-width: 6.5rem }
 .figure { text-align: right; font-variant-numeric: tabular-nums }
 td.figure { white-space: nowrap }
 th:last-child, td:last-child { padding-right: 0 }

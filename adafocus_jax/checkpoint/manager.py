@@ -1,0 +1,192 @@
+"""The checkpoints of one run: the latest two and the best are kept, written in the background."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax.serialization import from_state_dict, to_state_dict
+from flax.traverse_util import flatten_dict
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from adafocus_jax.checkpoint.read import (
+    CHECKSUM,
+    CONFIG_FILE,
+    STATE,
+    DamagedCheckpointError,
+    checksum,
+    read_config,
+    read_metrics,
+    read_step,
+    require_same_arrays,
+    step_numbers,
+)
+from adafocus_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+State = TypeVar("State")
+
+
+class Checkpoints:
+    """Saves and restores the state of the run that owns ``folder``.
+
+    Use it in a ``with`` block, or call ``close``: saving is asynchronous. A save that is killed half-way leaves
+    what was there; a checkpoint that turns out damaged is set aside, never deleted.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        *,
+        free_keys: Collection[str] = (),
+    ) -> None:
+        """Opens or makes ``folder`` for a run of ``config``.
+
+        Args:
+          folder: ``WORKDIR/checkpoints``.
+          config: the whole configuration, of what JSON can hold.
+          free_keys: dotted keys that may change when a run goes on.
+
+        Raises:
+          UserError: the folder belongs to a run of another configuration.
+        """
+        self.folder = Path(folder).resolve()
+        self._adopt_config(dict(config), free_keys)
+        for step in step_numbers(self.folder):
+            try:
+                read_metrics(self.folder / str(step))
+            except DamagedCheckpointError as error:
+                self._set_aside(step, error)
+        self._manager = ocp.CheckpointManager(self.folder, options=_options())
+
+    def save(
+        self, step: int, state: Any, *, metrics: Mapping[str, float] | None = None, score: float | None = None
+    ) -> None:
+        """Writes ``state`` (NumPy arrays) in the background; returns when it need not stay as it is.
+
+        Args:
+          step: updates done; a step that is saved already is left alone.
+          state: any pytree that flax can turn into dictionaries.
+          metrics: what evaluation measured at this step.
+          score: by which the best checkpoint is chosen, higher is better.
+
+        Raises:
+          OSError: the disk is full, or the last save failed.
+        """
+        if step in self._manager.all_steps():
+            return
+        tree = to_state_dict(state)
+        tree = {**tree, CHECKSUM: np.asarray(checksum(tree), np.uint32)}
+        record = dict(metrics or {}) | ({} if score is None else {"score": score})
+        self._manager.save(
+            step, args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(tree)}), metrics=record
+        )
+
+    def restore_latest(self, expected: State) -> State | None:
+        """The newest state that can be read, NumPy arrays in the structure of ``expected``; None if there is none.
+
+        A damaged checkpoint is set aside, which a warning says, and the one before it is taken.
+
+        Raises:
+          UserError: the checkpoint's names, shapes or dtypes are not those of ``expected``; or all are damaged.
+        """
+        steps = self.steps
+        for step in reversed(steps):
+            try:
+                tree = read_step(self.folder / str(step))
+            except DamagedCheckpointError as error:
+                self._set_aside(step, error)
+                self._manager.reload()
+                continue
+            require_same_arrays(tree, to_state_dict(expected), f"checkpoint {self.folder / str(step)}")
+            return from_state_dict(expected, tree)
+        if steps:
+            raise UserError(
+                f"every checkpoint in {self.folder} is damaged and set aside: take another --workdir to start anew"
+            )
+        return None
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps with a finished checkpoint, increasing."""
+        return sorted(self._manager.all_steps())
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """What was saved with ``step``, without the score."""
+        return {key: value for key, value in (self._manager.metrics(step) or {}).items() if key != "score"}
+
+    def close(self) -> None:
+        """Waits until all is on disk. Raises what the last save raised."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _adopt_config(self, config: dict[str, Any], free_keys: Collection[str]) -> None:
+        path = self.folder / CONFIG_FILE
+        if path.exists():
+            differing = differing_keys(read_config(self.folder), config, free_keys)
+            if differing:
+                raise UserError(
+                    f"{self.folder.parent} holds a run of another config ({'; '.join(differing)}): "
+                    "take another --workdir, or the same config to resume"
+                )
+        if jax.process_index() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+
+    def _set_aside(self, step: int, error: DamagedCheckpointError) -> None:
+        target = self.folder / f"damaged-{step}-{time.time_ns()}"
+        (self.folder / str(step)).rename(target)
+        log.warning("checkpoint of step %d is damaged (%s): set aside as %s", step, error, target)
+
+
+def differing_keys(
+    old: Mapping[str, Any], new: Mapping[str, Any], free_keys: Collection[str] = ()
+) -> list[str]:
+    """What a run's configuration says and another does not, by dotted key, as JSON sees it.
+
+    >>> differing_keys({"a": {"b": [1, 2], "c": 0}}, {"a": {"b": (1, 2), "c": 3}})
+    ['a.c is 0 there, 3 here']
+    """
+    before, after = (
+        flatten_dict(json.loads(json.dumps(config)), sep=".", keep_empty_nodes=True) for config in (old, new)
+    )
+    names = sorted((before.keys() | after.keys()) - set(free_keys))
+    shown = {
+        name: [json.dumps(side[name]) if name in side else "absent" for side in (before, after)]
+        for name in names
+    }
+    return [f"{name} is {was} there, {now} here" for name, (was, now) in shown.items() if was != now]
+
+
+def _options() -> ocp.CheckpointManagerOptions:
+    # Two of the latest, so that there is one to fall back on when the newest is damaged. The best has to be named
+    # twice: without best_fn Orbax does not write metrics, and the best would be unknown after a restart; with
+    # best_fn alone the latest is deleted when it is not the best.
+    keep = [LatestN(2), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+    return ocp.CheckpointManagerOptions(
+        best_fn=_score, preservation_policy=AnyPreservationPolicy(keep), cleanup_tmp_directories=True
+    )
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return float(metrics.get("score", -np.inf))

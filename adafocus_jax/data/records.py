@@ -1,0 +1,278 @@
+"""Sharded records of JPEG frames: ArrayRecord files with the metadata of TensorFlow Datasets, without TensorFlow.
+
+A folder of records is a standard data set: ``tfds.builder_from_directory(folder).as_data_source("train[:10%]")``
+reads it too. Features of a record: ``frames`` (JPEG bytes), ``labels``, ``name``, ``fps``, ``num_frames``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import simplejpeg
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from adafocus_jax.errors import UserError
+
+DATASET = "videos"
+SCRATCH = ".prepare"
+"""Sub-folder for what is not finished: a file appears under its final name complete or not at all."""
+
+_INFO = "dataset_info.json"
+
+
+class RecordError(UserError):
+    """A record that does not read; the message names shard, position and, where it is known, the video."""
+
+
+def record_features(classes: Sequence[str]) -> tfds.features.FeaturesDict:
+    """The schema of a record over the given class names."""
+    return tfds.features.FeaturesDict(
+        {
+            # Text holds any bytes and needs no TensorFlow, as Image and Video would.
+            "frames": tfds.features.Sequence(tfds.features.Text()),
+            "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=classes)),
+            "name": tfds.features.Text(),
+            "fps": np.float32,
+            "num_frames": np.int64,
+        }
+    )
+
+
+def encode_frame(frame: np.ndarray, quality: int) -> bytes:
+    """JPEG of ``frame [H, W, 3]`` uint8 RGB; colour at half resolution, as video has it anyway."""
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality, colorsubsampling="420")
+
+
+def encode_record(
+    features: tfds.features.FeaturesDict, jpegs: Sequence[bytes], labels: Sequence[int], name: str, fps: float
+) -> bytes:
+    """One video, serialised as ``features`` (:func:`record_features`) describe."""
+    record = {
+        "frames": list(jpegs),
+        "labels": list(labels),
+        "name": os.fsencode(name),
+        "fps": fps,
+        "num_frames": len(jpegs),
+    }
+    return features.serialize_example(features.encode_example(record))
+
+
+def shard_name(split: str, number: int, count: int) -> str:
+    """File name of shard ``number`` of ``count``, as TensorFlow Datasets names it.
+
+    >>> shard_name("train", 3, 16)
+    'videos-train.array_record-00003-of-00016'
+    """
+    return f"{DATASET}-{split}.array_record-{number:05d}-of-{count:05d}"
+
+
+class ShardWriter:
+    """Writes one shard: ``with ShardWriter(path) as shard: shard.write(record)``.
+
+    The file appears under ``path`` when the block ends without an error, and not before.
+
+    Raises:
+        OSError: the disk is full, or the folder does not take the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.parent / SCRATCH / f"{path.name}.{os.getpid()}.partial"
+        # A group of one record per chunk makes random access cheap; JPEG does not compress further.
+        self._writer = ArrayRecordWriter(str(self._partial), "group_size:1,uncompressed")
+
+    def write(self, record: bytes) -> None:
+        """Appends a serialised record."""
+        with self._as_os_error():
+            self._writer.write(record)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                with contextlib.suppress(RuntimeError):
+                    self._writer.close()
+                return
+            with self._as_os_error():
+                self._writer.close()
+            commit(self._partial, self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _as_os_error(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise OSError(f"cannot write {self._path}: {str(error).split(';')[0]}") from error
+
+
+def commit(partial: Path, path: Path) -> None:
+    """Makes a finished file durable and gives it its final name in one step."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+def write_metadata(
+    directory: Path,
+    classes: Sequence[str],
+    shard_lengths: Mapping[str, Sequence[int]],
+    num_bytes: Mapping[str, int],
+    max_labels: int,
+) -> None:
+    """Completes a folder of shards: afterwards :func:`open_records` and TensorFlow Datasets open it.
+
+    ``dataset_info.json`` comes last, so that a folder without it is not complete.
+    """
+    info = tfds.core.DatasetInfo(
+        builder=tfds.core.DatasetIdentity(
+            name=DATASET, version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name=""
+        ),
+        description="Videos as JPEG frames, prepared by adafocus_jax.",
+        features=record_features(classes),
+        metadata=tfds.core.MetadataDict(max_labels=max_labels),
+    )
+    info.set_file_format("array_record")
+    splits = [
+        tfds.core.SplitInfo(name, list(lengths), num_bytes[name]) for name, lengths in shard_lengths.items()
+    ]
+    info.set_splits(tfds.core.SplitDict(splits))
+    with tempfile.TemporaryDirectory(dir=directory / SCRATCH) as scratch:
+        info.write_to_directory(scratch)
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == _INFO):
+            commit(file, directory / file.name)
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether :func:`write_metadata` has completed the folder."""
+    return (directory / _INFO).is_file()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One video as it was stored."""
+
+    frames: list[bytes]
+    """T ≥ 1 JPEG images; see :meth:`frame`."""
+    labels: tuple[int, ...]
+    name: str
+    fps: float
+    where: str
+    """Shard, position and video, for error messages."""
+
+    @property
+    def times_sec(self) -> np.ndarray:
+        """``[T]`` float: frame i stands at i / fps seconds."""
+        return np.arange(len(self.frames)) / self.fps
+
+    def frame(self, number: int) -> np.ndarray:
+        """Decodes frame ``number``: ``[H, W, 3]`` uint8 RGB.
+
+        Raises:
+            RecordError: the JPEG does not decode.
+        """
+        try:
+            return simplejpeg.decode_jpeg(self.frames[number])
+        except ValueError as error:
+            raise RecordError(f"frame {number} of {self.where} does not decode: {error}") from error
+
+
+class RecordSource:
+    """Random access to the records of a split: ``len(source)``, ``source[i]``. Pickles; opens shards when needed.
+
+    ``classes`` are the class names, ``max_labels`` the largest number of labels of one video in the data set.
+    """
+
+    def __init__(
+        self, shards: Sequence[tuple[str, int, int]], classes: tuple[str, ...], max_labels: int
+    ) -> None:
+        """``shards``: (file, first record, end) of each stretch of records, in order."""
+        self.classes = classes
+        self.max_labels = max_labels
+        self._shards = list(shards)
+        self._ends = list(itertools.accumulate(end - start for _, start, end in shards))
+        self._features = record_features(classes)
+        self._reader = ArrayRecordDataSource([f"{file}[{start}:{end}]" for file, start, end in shards])
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads one record.
+
+        Raises:
+            RecordError: the shard is missing or cut short, the record is damaged or not of this schema, or a label
+                is outside the classes.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        where = self._where(index)
+        try:
+            fields = self._features.deserialize_example_np(self._reader[index])
+            frames, name = list(fields["frames"]), os.fsdecode(fields["name"])
+            labels = tuple(int(label) for label in fields["labels"])
+            fps = float(fields["fps"])
+        except Exception as error:  # Whatever damaged bytes make the parsers say.
+            raise RecordError(f"{where} does not read: {str(error).split(';')[0]}") from error
+        where = f"{where} (video {name})"
+        if not frames or len(frames) != fields["num_frames"] or not fps > 0:
+            raise RecordError(f"{where} states {fields['num_frames']} frames and has {len(frames)}")
+        if not labels or not all(0 <= label < len(self.classes) for label in labels):
+            raise RecordError(f"{where} has labels {labels}, valid are 0…{len(self.classes) - 1}")
+        return Record(frames, labels, name, fps, where)
+
+    def _where(self, index: int) -> str:
+        shard = bisect.bisect_right(self._ends, index)
+        file, start, end = self._shards[shard]
+        return f"{file}, record {start + index - (self._ends[shard] - (end - start))}"
+
+
+def open_records(directory: str | Path, split: str) -> RecordSource:
+    """Opens a split, such as ``"train"``, or a slice of one, such as ``"train[:10%]"``. Reads the metadata alone.
+
+    Raises:
+        UserError: there are no finished records, no such split, a shard is missing, or the features are others.
+    """
+    directory = Path(directory)
+    if not is_complete(directory):
+        state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
+        raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
+    try:
+        info = tfds.builder_from_directory(directory).info
+    except Exception as error:  # Whatever a damaged file makes the parsers say.
+        raise UserError(f"the metadata in {directory} does not read, prepare anew: {error}") from error
+    if missing := {"frames", "labels", "name", "fps", "num_frames"} - set(info.features or ()):
+        raise UserError(f"{directory} holds other records, without {sorted(missing)}: use adafocus prepare")
+    try:
+        instructions = info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise UserError(f"no split {split!r} in {directory}: there are {', '.join(info.splits)}") from error
+    shards = [(file.filename, file.skip, file.skip + file.take) for file in instructions]
+    if lost := [file for file, _, _ in shards if not os.path.isfile(file)]:
+        raise UserError(
+            f"{len(lost)} of {len(shards)} shards are missing, the first is {lost[0]}: prepare again"
+        )
+    if not shards:
+        raise UserError(f"the split {split!r} in {directory} is empty: choose another")
+    return RecordSource(
+        shards, tuple(info.features["labels"].feature.names), int(info.metadata["max_labels"])
+    )

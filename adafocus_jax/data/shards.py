@@ -1,0 +1,228 @@
+"""Makes shards from video files in worker processes, one whole shard at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing.context import SpawnContext
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.text import Text
+
+from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.decode import DecodeError, iter_frames, mean_fps
+from adafocus_jax.data.records import (
+    SCRATCH,
+    ShardWriter,
+    commit,
+    encode_frame,
+    encode_record,
+    record_features,
+    shard_name,
+)
+from adafocus_jax.data.workers import start_worker
+from adafocus_jax.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_POLL_SEC = 0.2
+_NOT_BEGUN = -1
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of the videos of a finished shard."""
+
+    num_records: int
+    num_frames: int
+    num_bytes: int
+    skipped: list[tuple[str, str]]
+    """(video, reason) of those that did not decode."""
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to make: where it goes, what goes in, and how frames are stored."""
+
+    out: Path
+    split: str
+    number: int
+    count: int
+    entries: tuple[Entry, ...]
+    classes: tuple[str, ...]
+    size: int
+    fps: float | None
+    quality: int
+
+    @property
+    def path(self) -> Path:
+        """The finished shard."""
+        return self.out / shard_name(self.split, self.number, self.count)
+
+    @property
+    def _receipt(self) -> Path:
+        return self.out / SCRATCH / f"{self.path.name}.json"
+
+    def receipt(self) -> Receipt | None:
+        """The receipt of the finished shard; None if it is still to be made."""
+        with contextlib.suppress(FileNotFoundError):
+            receipt = Receipt(**json.loads(self._receipt.read_text(encoding="utf-8")))
+            if self.path.stat().st_size == receipt.num_bytes:
+                return receipt
+        return None
+
+    def make(self) -> Generator[int, None, None]:
+        """Writes the shard and then its receipt; yields how many videos are dealt with, before each and at the end.
+
+        Left early, it leaves nothing behind.
+
+        Raises:
+            OSError: the shard cannot be written.
+        """
+        features = record_features(self.classes)
+        num_frames, skipped = 0, []
+        with ShardWriter(self.path) as shard:
+            for position, entry in enumerate(self.entries):
+                yield position
+                try:
+                    frames, fps = self._read(entry)
+                except DecodeError as error:
+                    skipped.append((entry.name, " ".join(str(error).split())))
+                except Exception as error:  # One strange file must not end a run of hours.
+                    skipped.append((entry.name, " ".join(f"{type(error).__name__}: {error}".split())))
+                else:
+                    shard.write(encode_record(features, frames, entry.labels, entry.name, fps))
+                    num_frames += len(frames)
+        num_records = len(self.entries) - len(skipped)
+        receipt = Receipt(num_records, num_frames, self.path.stat().st_size, skipped)
+        write_json(self._receipt, asdict(receipt))
+        yield len(self.entries)
+
+    def _read(self, entry: Entry) -> tuple[list[bytes], float]:
+        # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
+        frames, times = [], []
+        for time_sec, frame in iter_frames(entry.path, short_side=self.size, max_fps=self.fps):
+            frames.append(encode_frame(frame, self.quality))
+            times.append(time_sec)
+        return frames, mean_fps(times)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file that is there whole or not at all; ``path`` lies in the scratch folder."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    commit(partial, path)
+
+
+def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
+    """Makes the shards in ``workers`` processes (0: in this one), with progress on standard error.
+
+    Each process takes the memory of one video's JPEG images and a few frames.
+
+    Raises:
+        OSError: a shard cannot be written.
+        UserError: a worker was killed. No shard is half there, and the finished ones stay.
+    """
+    context = multiprocessing.get_context("spawn")
+    positions = context.RawArray("q", [_NOT_BEGUN] * len(jobs))
+    with _Tracker(jobs, positions) as tracker:
+        if workers == 0:
+            for number, job in enumerate(jobs):
+                for position in job.make():
+                    positions[number] = position
+                    tracker.refresh()
+        elif jobs:
+            _make_in_processes(jobs, min(workers, len(jobs)), context, positions, tracker)
+
+
+def _make_in_processes(
+    jobs: Sequence[ShardJob], workers: int, context: SpawnContext, positions: Any, tracker: _Tracker
+) -> None:
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(positions, stop))
+    try:
+        pending = {pool.submit(_make_in_worker, number, job) for number, job in enumerate(jobs)}
+        while pending:
+            done, pending = wait(pending, timeout=_POLL_SEC, return_when=FIRST_COMPLETED)
+            tracker.refresh()
+            for future in done:
+                future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"a worker process was killed, perhaps for want of memory, while it read one of {tracker.current()}; "
+            "run the same command again to continue, with fewer --workers, or without that video"
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+_positions: Any = None
+_stop: Any = None
+
+
+def _start_worker(positions: Any, stop: Any) -> None:
+    global _positions, _stop
+    _positions, _stop = positions, stop
+    start_worker()
+
+
+def _make_in_worker(number: int, job: ShardJob) -> None:
+    with contextlib.closing(job.make()) as steps:
+        for position in steps:
+            _positions[number] = position
+            if _stop.is_set():
+                return
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f} videos/s")
+
+
+class _Tracker:
+    """Progress over the videos of all jobs: a bar on a terminal, a line per tenth elsewhere."""
+
+    def __init__(self, jobs: Sequence[ShardJob], positions: Sequence[int]) -> None:
+        """``positions[job]``: how many videos the job has dealt with; shared with the workers."""
+        self._jobs, self._positions = jobs, positions
+        self._total = sum(len(job.entries) for job in jobs)
+        self._tenths = 0
+        self._start = time.monotonic()
+        console = Console(stderr=True)
+        columns = (BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+        self._bar = Progress("preparing", *columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=self._total)
+
+    def __enter__(self) -> _Tracker:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def refresh(self) -> None:
+        """Shows what the workers have done by now."""
+        done = sum(max(position, 0) for position in self._positions)
+        self._bar.update(self._task, completed=done)
+        if self._bar.disable and done * 10 // self._total > self._tenths:
+            self._tenths = done * 10 // self._total
+            rate = done / (time.monotonic() - self._start)
+            left = (self._total - done) / rate
+            logger.info("prepared %d of %d videos, %.1f videos/s, %.0f s left", done, self._total, rate, left)
+
+    def current(self) -> str:
+        """The videos being read: at most one per worker."""
+        places = zip(self._jobs, self._positions, strict=True)
+        return ", ".join(job.entries[at].path for job, at in places if _NOT_BEGUN < at < len(job.entries))

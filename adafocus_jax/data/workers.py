@@ -1,0 +1,25 @@
+"""What every worker process of this package does first."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+
+import cv2
+
+
+def start_worker(*_: object) -> None:
+    """Makes a spawned process a well-behaved worker: one OpenCV thread, no Ctrl-C, and no life without its parent."""
+    cv2.setNumThreads(1)  # Parallelism is over videos.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent handles it.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    # A worker whose parent was killed would wait for it forever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

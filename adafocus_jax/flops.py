@@ -1,0 +1,144 @@
+"""Cost of a traced program in multiply-adds of convolutions and matrix products, as the literature counts it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+from adafocus_jax.models import init_variables
+from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.ops.platform import lowering_for
+
+
+def count_macs(function: Callable[..., Any], *args: Any) -> int:
+    """Multiply-adds of ``function(*args)``: those of its convolutions and matrix products, padded taps included.
+
+    Bias, norm, activation, interpolation by gather and all else that multiplies no matrices are left out. The ops
+    are traced in their textbook form, so that the count does not depend on the platform. Nothing is computed.
+
+    Args:
+        function: anything that ``jax.make_jaxpr`` can trace.
+        *args: its arguments: pytrees of arrays, or of ``jax.ShapeDtypeStruct``.
+
+    Returns:
+        A number of multiply-adds, exact. A branch counts as its dearest alternative, a scan as often as it runs.
+
+    Raises:
+        ValueError: for a ``while`` loop that multiplies matrices, since the number of its rounds is unknown.
+
+    >>> x, w = jax.ShapeDtypeStruct((8, 3), "float32"), jax.ShapeDtypeStruct((3, 5), "float32")
+    >>> count_macs(lambda x, w: x @ w, x, w)
+    120
+    """
+    with lowering_for("reference"):
+        return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def count_params(params: Any) -> int:
+    """Number of values in a pytree of arrays (or of their shapes).
+
+    >>> count_params({"kernel": jax.ShapeDtypeStruct((3, 5), "float32")})
+    15
+    """
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def _count(jaxpr: core.Jaxpr) -> int:
+    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+
+
+def _count_equation(equation: core.JaxprEqn) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        left = _shape(equation.invars[0])
+        return math.prod(_shape(equation.outvars[0])) * math.prod(left[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel, out_axis = _shape(equation.invars[1]), params["dimension_numbers"].rhs_spec[0]
+        return math.prod(_shape(equation.outvars[0])) * math.prod(kernel) // kernel[out_axis]
+    inner = [_count(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
+    if name == "cond":
+        return max(inner)
+    if name == "while" and any(inner):
+        raise ValueError("cannot count the multiply-adds of a while loop: use a scan of known length")
+    return sum(inner) * params["length"] if name == "scan" else sum(inner)
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Multiply-adds of one video, part by part and exit by exit."""
+
+    parts: dict[str, int]
+    """Multiply-adds of each part over all frames that it sees."""
+    exits: tuple[int, ...]
+    """Multiply-adds of a video that leaves at each of the E exits, cheapest first."""
+    params: int
+    """Number of parameters."""
+
+    @property
+    def exit_gflops(self) -> np.ndarray:
+        """``[E]`` float64: ``exits`` in giga multiply-adds ("GFLOPs" in this literature)."""
+        return np.asarray(self.exits) / 1e9
+
+
+def model_cost(model: UniAdaFocus) -> ModelCost:
+    """Counts a model from its own traced modules.
+
+    The parts are both encoders, both policies (0 for controls, which do not run them) and the classifier's share of
+    the glance and of the focus frames. A glance exit needs the frames up to it; a focus exit the whole glance, both
+    policies and the patches up to it. Per-frame heads serve the loss and are not part of a prediction.
+
+    Example:
+      >>> from adafocus_jax.models import create_model
+      >>> cost = model_cost(create_model("uni_adafocus", num_classes=200, patch_size=128))
+      >>> cost.exit_gflops[[15, 31]].round(2).tolist()    # after the glance, after all
+      [4.89, 27.23]
+    """
+    variables = jax.eval_shape(partial(init_variables, model), jax.random.key(0))
+
+    def frames(count: int, size: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, count, size, size, 3), model.dtype)
+
+    def shapes(method: Callable[..., Any], *args: Any) -> Any:
+        return jax.eval_shape(lambda v, *a: model.apply(v, *a, method=method), variables, *args)
+
+    def macs(method: Callable[..., Any], *args: Any) -> int:
+        return count_macs(lambda v, *a: model.apply(v, *a, method=method), variables, *args)
+
+    def glance_exits(m: UniAdaFocus, pooled: jax.Array) -> jax.Array:
+        return m.classifier.glance_exits(m.classifier.pool_glance(pooled, False), None, False)
+
+    def focus_exits(m: UniAdaFocus, pooled: jax.Array, glance: jax.Array) -> jax.Array:
+        return m.classifier.focus_exits(pooled, glance, None, False)
+
+    seen, patches = frames(model.num_glance, model.glance_size), frames(model.num_focus, model.patch_size)
+    glance = shapes(lambda m, x: m.global_encoder(x, False), seen)
+    focus = shapes(lambda m, x: m.local_encoder(x, False), patches)
+    pooled_glance = shapes(lambda m, x: m.classifier.pool_glance(x, False), glance.pooled)
+    parts = {
+        "global_encoder": macs(lambda m, x: m.global_encoder(x, False), seen),
+        "glance_classifier": macs(glance_exits, glance.pooled),
+        "spatial_policy": macs(lambda m, x: m.spatial_policy(x, False), glance.maps)
+        * (model.spatial == "learned"),
+        "temporal_policy": macs(lambda m, x: m.temporal_policy(x, False), glance.pooled)
+        * (model.temporal == "learned"),
+        "local_encoder": macs(lambda m, x: m.local_encoder(x, False), patches),
+        "focus_classifier": macs(focus_exits, focus.pooled, pooled_glance),
+    }
+    along_glance = parts["global_encoder"] + parts["glance_classifier"]
+    chosen = along_glance + parts["spatial_policy"] + parts["temporal_policy"]
+    along_focus = parts["local_encoder"] + parts["focus_classifier"]
+    exits = [along_glance * (g + 1) // model.num_glance for g in range(model.num_glance)]
+    exits += [chosen + along_focus * (f + 1) // model.num_focus for f in range(model.num_focus)]
+    return ModelCost(parts, tuple(exits), count_params(variables["params"]))
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape

@@ -1,0 +1,143 @@
+"""X3D (Feichtenhofer, CVPR 2020), the network of the SlowFast code base."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from adafocus_jax.models.layers import (
+    BatchNorm,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    Dropout,
+    FrameFeatures,
+    he_fan_out,
+    pool_frames,
+    round_channels,
+)
+from adafocus_jax.types import Array
+
+EXPANSION = 2.25
+SQUEEZE = 1 / 16
+
+
+@dataclass(frozen=True)
+class X3DSettings:
+    """A member of the family. Every stage halves the frame; none halves time."""
+
+    depth: float
+    """Multiplies ``blocks``, rounded up."""
+    channels: tuple[int, ...] = (24, 48, 96, 192)
+    """Width of each stage; the stem is as wide as the first."""
+    blocks: tuple[int, ...] = (1, 2, 5, 3)
+
+
+X3D_S = X3DSettings(depth=2.2)
+"""Also X3D-M: they differ in their input alone."""
+X3D_L = X3DSettings(depth=5.0)
+X3D_TINY = X3DSettings(depth=1.0, channels=(8, 16), blocks=(1, 2))
+"""Stride 8, 36 features: for small frames and tests."""
+
+
+class SqueezeExcite(nn.Module):
+    """Scales channels by ``sigmoid(W₂ relu(W₁ mean))``, the mean being over time and space."""
+
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[B, T, H, W, C]`` to the same."""
+        channels = x.shape[-1]
+        squeezed = x.mean(axis=(1, 2, 3), dtype=jnp.float32)
+        hidden = nn.relu(self._dense(round_channels(channels * SQUEEZE), "reduce")(squeezed))
+        return x * nn.sigmoid(self._dense(channels, "expand")(hidden))[:, None, None, None, :]
+
+    def _dense(self, features: int, name: str) -> Dense:
+        zeros = nn.initializers.zeros
+        return Dense(features, kernel_init=he_fan_out, bias_init=zeros, dtype=self.dtype, name=name)
+
+
+class X3DBlock(nn.Module):
+    """1×1×1 expansion, 3×3×3 depthwise, squeeze-excite where asked for, swish, 1×1×1 projection; sum; ReLU."""
+
+    features: int
+    stride: int
+    squeeze_excite: bool
+    norm: Callable[..., nn.Module]
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, T, H, W, C]`` to ``[B, T, ⌈H / stride⌉, ⌈W / stride⌉, features]``."""
+        y = Conv(int(EXPANSION * self.features), 1, dtype=self.dtype, name="expand")(x)
+        y = nn.relu(self.norm(dtype=self.dtype, name="expand_bn")(y, train))
+        strides = (1, self.stride, self.stride)
+        y = DepthwiseConv((3, 3, 3), strides, dtype=self.dtype, name="depthwise")(y)
+        y = self.norm(dtype=self.dtype, name="depthwise_bn")(y, train)
+        if self.squeeze_excite:
+            y = SqueezeExcite(self.dtype, name="squeeze_excite")(y)
+        y = Conv(self.features, 1, dtype=self.dtype, name="project")(nn.swish(y))
+        # Zero at first, so that every block begins as the identity.
+        zero = nn.initializers.zeros
+        y = self.norm(scale_init=zero, dtype=self.dtype, name="project_bn")(y, train)
+        if x.shape[-1] != self.features or self.stride != 1:
+            x = Conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")(x)
+            x = self.norm(dtype=self.dtype, name="shortcut_bn")(x, train)
+        return nn.relu(x + y)
+
+
+class X3D(nn.Module):
+    """Encoder of videos ``[B, T, H, W, 3]``; maps keep T and are 1/32 of the frame's size in S, M and L."""
+
+    width: float = 1.0
+    """Multiplies all channels."""
+    settings: X3DSettings = X3D_S
+    norm: Callable[..., nn.Module] = BatchNorm
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, frames: Array, train: bool) -> FrameFeatures:
+        """Features of each frame, which see their neighbours in time. 432 wide in S, M and L."""
+        widths = [round_channels(channels * self.width) for channels in self.settings.channels]
+        x = Conv(widths[0], 3, 2, dtype=self.dtype, name="stem_space")(frames)
+        x = DepthwiseConv((5, 1, 1), (1, 1, 1), dtype=self.dtype, name="stem_time")(x)
+        x = nn.relu(self.norm(dtype=self.dtype, name="stem_bn")(x, train))
+        for stage, (features, blocks) in enumerate(zip(widths, self.settings.blocks, strict=True), start=1):
+            for block in range(math.ceil(self.settings.depth * blocks)):
+                x = X3DBlock(
+                    features,
+                    stride=2 if block == 0 else 1,
+                    squeeze_excite=block % 2 == 0,
+                    norm=self.norm,
+                    dtype=self.dtype,
+                    name=f"stage{stage}_{block}",
+                )(x, train)
+        x = Conv(int(EXPANSION * widths[-1]), 1, dtype=self.dtype, name="last")(x)
+        return pool_frames(nn.relu(self.norm(dtype=self.dtype, name="last_bn")(x, train)))
+
+
+class X3DHead(nn.Module):
+    """X3D's classifier: linear to ``hidden`` without bias, ReLU, dropout, linear to ``num_classes``."""
+
+    num_classes: int
+    hidden: int = 2048
+    dropout: float = 0.5
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Array, keys: Array | None, train: bool) -> jax.Array:
+        """``[B, ..., D]`` and dropout keys ``[B]`` to float32 logits ``[B, ..., K]``."""
+        x = Dense(self.hidden, use_bias=False, kernel_init=he_fan_out, dtype=self.dtype, name="hidden_fc")(
+            features
+        )
+        x = Dropout(self.dropout, name="dropout")(nn.relu(x), keys, train)
+        small, zero = nn.initializers.normal(0.01), nn.initializers.zeros
+        x = Dense(self.num_classes, kernel_init=small, bias_init=zero, dtype=self.dtype, name="projection")(x)
+        return x.astype(jnp.float32)

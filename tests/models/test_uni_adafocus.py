@@ -1,0 +1,242 @@
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from adafocus_jax.errors import UserError
+from adafocus_jax.losses import uni_adafocus_loss
+from adafocus_jax.models import create_model, init_variables, sample_draws
+from adafocus_jax.ops.normalize import normalize_frames
+from adafocus_jax.types import VideoBatch
+
+SMALL = {
+    "num_glance": 4,
+    "num_candidates": 8,
+    "num_focus": 3,
+    "image_size": 48,
+    "glance_size": 24,
+    "patch_size": 16,
+    "policy_hidden": 8,
+    "temporal_hidden": 8,
+    "classifier_hidden": 16,
+}
+
+
+def small_model(**arguments):
+    return create_model("uni_adafocus_tiny", num_classes=5, **{**SMALL, **arguments})
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return init_variables(small_model(), jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, 8, 48, 48, 3), dtype=np.uint8)
+
+
+def evaluate(model, variables, frames, **batch):
+    return jax.jit(lambda v, b: model.apply(v, b))(variables, VideoBatch(frames=frames, **batch))
+
+
+def step(model, variables, frames, draws, labels=(1, 3)):
+    def loss(params):
+        out, updates = model.apply(
+            {**variables, "params": params},
+            VideoBatch(frames=frames),
+            train=True,
+            draws=draws,
+            mutable=["batch_stats"],
+        )
+        return uni_adafocus_loss(out, jnp.asarray(labels), norm_ratio=0.5, kl_ratio=0.1).total, (out, updates)
+
+    return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+
+
+def test_evaluation_yields_every_named_result(variables, frames):
+    out = evaluate(small_model(), variables, frames)
+    shapes = {name: value.shape for name, value in dataclasses.asdict(out).items() if value is not None}
+    assert shapes == {
+        "logits": (2, 5),
+        "exit_logits": (2, 7, 5),
+        "global_logits": (2, 4, 5),
+        "local_logits": (2, 3, 5),
+        "temporal_logits": (2, 5),
+        "spatial_logits": (2, 5),
+        "frame_weights": (2, 4),
+        "frame_indices": (2, 3),
+        "glance_indices": (2, 4),
+        "actions": (2, 4, 4),
+        "boxes": (2, 3, 4),
+        "glance_features": (2, 4, 64),
+    }
+    np.testing.assert_array_equal(out.logits, out.exit_logits[:, -1])
+    np.testing.assert_array_equal(out.glance_indices[0], [1, 3, 5, 7])
+    low, high = (side * 48 for side in small_model().side_limits)
+    boxes = np.asarray(out.boxes)
+    assert np.all(boxes[..., 2:] >= low - 1e-3)
+    assert np.all(boxes[..., 2:] <= high + 1e-3)
+    assert np.all(boxes[..., :2] >= 0)
+    assert np.all(boxes[..., :2] + boxes[..., 2:] <= 48 + 1e-3)
+
+
+def test_float_frames_are_normalised_already_and_separate_glances_are_used(variables, frames):
+    model = small_model()
+    expected = evaluate(model, variables, frames)
+    as_float = evaluate(model, variables, normalize_frames(frames))
+    np.testing.assert_allclose(as_float.exit_logits, expected.exit_logits, rtol=1e-4, atol=1e-5)
+    separate = evaluate(model, variables, frames, glance=frames[:, 1::2])
+    np.testing.assert_allclose(separate.exit_logits, expected.exit_logits, rtol=1e-4, atol=1e-5)
+    assert separate.glance_indices is None
+
+
+def test_both_crops_give_the_same_output(variables, frames):
+    gathered, multiplied = (
+        evaluate(small_model(crop=crop), variables, frames) for crop in ("gather", "matrix")
+    )
+    np.testing.assert_allclose(gathered.exit_logits, multiplied.exit_logits, rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_is_close_and_logits_stay_float32(variables, frames):
+    exact = evaluate(small_model(), variables, frames)
+    rough = evaluate(small_model(dtype="bfloat16"), variables, frames)
+    assert rough.exit_logits.dtype == jnp.float32
+    np.testing.assert_allclose(rough.frame_weights, exact.frame_weights, atol=0.05)
+    np.testing.assert_allclose(rough.exit_logits, exact.exit_logits, atol=0.1)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "monte_carlo", "straight_through"])
+def test_training_runs_both_passes_and_reaches_every_parameter(variables, frames, estimator):
+    model = small_model(temporal_estimator=estimator)
+    gradient, (out, updates) = step(model, variables, frames, sample_draws(jax.random.key(1), model, 2))
+    for group, leaves in gradient.items():
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(leaves)), group
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(leaves)) > 0, group
+    np.testing.assert_array_equal(out.logits, out.policy.exit_logits[:, -1])
+    np.testing.assert_allclose(out.random.boxes[..., 2:], 16, atol=1e-4)
+    assert (out.temporal_logits is None) == (estimator == "straight_through")
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), updates["batch_stats"], variables["batch_stats"])
+    assert all(jax.tree.leaves(moved))
+
+
+def test_gradients_stop_where_the_method_says(variables, frames):
+    """Spatial policy and proxy learn from the proxy alone; the encoders do not learn from it."""
+    model = small_model()
+    draws = sample_draws(jax.random.key(1), model, 2)
+
+    def gradient_of(term):
+        def loss(params):
+            out, _ = model.apply(
+                {**variables, "params": params},
+                VideoBatch(frames=frames),
+                train=True,
+                draws=draws,
+                mutable=["batch_stats"],
+            )
+            return getattr(uni_adafocus_loss(out, jnp.array([1, 3])), term)
+
+        return {
+            group: float(sum(jnp.abs(leaf).sum() for leaf in jax.tree.leaves(leaves)))
+            for group, leaves in jax.jit(jax.grad(loss))(variables["params"]).items()
+        }
+
+    proxy = gradient_of("spatial")
+    assert {group for group, size in proxy.items() if size > 0} == {"spatial_policy", "proxy_head"}
+    temporal = gradient_of("temporal")
+    assert {group for group, size in temporal.items() if size > 0} == {
+        "temporal_policy",
+        "global_encoder",
+        "global_head",
+    }
+    exits = gradient_of("exits")
+    assert {group for group, size in exits.items() if size > 0} == {
+        "global_encoder",
+        "local_encoder",
+        "classifier",
+    }
+
+
+@pytest.mark.parametrize(
+    ("spatial", "temporal"), [("centre", "uniform"), ("random", "learned"), ("gaussian", "random")]
+)
+def test_controls_run_on_the_same_parameters(variables, frames, spatial, temporal):
+    model = small_model(spatial=spatial, temporal=temporal)
+    draws = sample_draws(jax.random.key(0), model, 2)
+    out = model.apply(variables, VideoBatch(frames=frames), draws=draws)
+    np.testing.assert_allclose(out.boxes[..., 2:], 16, atol=1e-4)
+    assert np.all(np.diff(out.frame_indices) > 0)
+    if spatial == "centre":
+        np.testing.assert_allclose(out.boxes[..., :2], 16, atol=1e-4)
+    if temporal == "uniform":
+        np.testing.assert_array_equal(out.frame_indices, [[1, 4, 6]] * 2)
+
+
+def test_draws_do_not_depend_on_how_the_batch_is_split():
+    model = small_model(temporal_estimator="monte_carlo", temporal="random", spatial="random")
+    key = jax.random.key(7)
+    whole = sample_draws(key, model, 6)
+    parts = [sample_draws(key, model, 2, first=first) for first in (0, 2, 4)]
+    for together, *apart in zip(*map(jax.tree.leaves, (whole, *parts)), strict=True):
+        if jnp.issubdtype(together.dtype, jax.dtypes.prng_key):
+            together, apart = jax.random.key_data(together), [jax.random.key_data(part) for part in apart]
+        np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
+def test_handed_in_draws_decide(variables, frames):
+    model = small_model()
+    draws = sample_draws(jax.random.key(0), model, 2).replace(
+        glance_offsets=jnp.zeros((2, 4)), positions=jnp.zeros((2, 3, 2)), thresholds=jnp.full((2, 3), 0.5)
+    )
+    _, (out, _) = step(model, variables, frames, draws)
+    np.testing.assert_array_equal(out.glance_indices, [[0, 2, 4, 6]] * 2)
+    np.testing.assert_allclose(out.random.boxes, [[[0, 0, 16, 16]] * 3] * 2, atol=1e-4)
+
+
+def test_the_full_model_has_the_published_shapes(golden_dir):
+    model = create_model("uni_adafocus", num_classes=200, patch_size=128)
+    shapes = jax.eval_shape(lambda key: init_variables(model, key), jax.random.key(0))["params"]
+    assert shapes["spatial_policy"]["conv4"]["kernel"].shape == (1, 7, 7, 128, 4)
+    assert shapes["classifier"]["focus_heads"]["kernel"].shape == (16, 8192, 200)
+    # The authors' file also holds the ImageNet heads of both backbones, which the method does not use.
+    unused = (
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+        "CNN.classifier.weight",
+        "CNN.classifier.bias",
+    )
+    theirs = json.loads((golden_dir / "uni_adafocus.state_dict.json").read_text())
+    sizes = [
+        np.prod(s) for n, s in theirs.items() if not n.endswith((*unused, "CNN.fc.weight", "CNN.fc.bias"))
+    ]
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == sum(sizes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "adafocuss"}, "unknown model 'adafocuss': choose one of uni_adafocus"),
+        ({"num_glances": 8}, "unknown model argument 'num_glances': did you mean 'num_glance'"),
+        ({"temporal_estimator": "exakt"}, "choose one of exact, monte_carlo, straight_through"),
+        ({"dtype": "float16"}, "choose one of float32, bfloat16"),
+        ({"global_encoder": "vgg"}, "unknown encoder 'vgg': choose one of"),
+        ({"num_focus": 99}, "num_focus=99 exceeds num_candidates=48"),
+        ({"num_candidates": 50}, "num_candidates=50 must be a multiple of num_glance=16"),
+        ({"patch_size": 256}, "patch_size=256 exceeds image_size=224"),
+        ({"side_limits": (0.5, 0.2)}, "0 < smallest <= largest <= 1"),
+        ({"num_focus": 0}, "num_focus=0 must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    arguments = {"name": "uni_adafocus", "num_classes": 10, **arguments}
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        create_model(**arguments)
+
+
+def test_training_without_draws_is_refused(variables, frames):
+    with pytest.raises(ValueError, match="sample_draws"):
+        small_model().apply(variables, VideoBatch(frames=frames), train=True)
