@@ -185,7 +185,9 @@ def _claim(
         return
     begun = json.loads(plan.read_text(encoding="utf-8"))
     changes = [
-        f"--{key} {begun[key]}, now {settings[key]}" for key in settings if begun[key] != settings[key]
+        f"{_flag(name)} {begun[name]}, now {value}"
+        for name, value in settings.items()
+        if begun[name] != value
     ]
     if not changes and begun["digest"] != digest:
         changes = [f"other videos, labels or classes ({begun['videos']}, now {videos})"]

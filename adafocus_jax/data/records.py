@@ -65,7 +65,9 @@ def encode_record(
         "fps": fps,
         "num_frames": len(jpegs),
     }
-    return features.serialize_example(features.encode_example(record))
+    serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
+    # Without `deterministic`, the order of the fields differs from process to process.
+    return serializer.get_tf_example(features.encode_example(record)).SerializeToString(deterministic=True)
 
 
 def shard_name(split: str, number: int, count: int) -> str:

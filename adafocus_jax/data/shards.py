@@ -160,7 +160,7 @@ def _make_in_processes(
                 future.result()
     except BrokenProcessPool as error:
         raise UserError(
-            f"a worker process was killed, perhaps for want of memory, while it read one of {tracker.current()}; "
+            f"a worker process was killed, perhaps for want of memory, at {tracker.current() or 'its start'}: "
             "run the same command again to continue, with fewer --workers, or without that video"
         ) from error
     finally:
@@ -225,4 +225,4 @@ class _Tracker:
     def current(self) -> str:
         """The videos being read: at most one per worker."""
         places = zip(self._jobs, self._positions, strict=True)
-        return ", ".join(job.entries[at].path for job, at in places if _NOT_BEGUN < at < len(job.entries))
+        return " or ".join(job.entries[at].path for job, at in places if _NOT_BEGUN < at < len(job.entries))
