@@ -124,7 +124,10 @@ def read_step(step_folder: Path) -> dict[str, Any]:
     try:
         store = {"driver": "ocdbt", "base": f"file://{(step_folder / STATE).resolve()}/"}
         opened = tensorstore.KvStore.open(store).result()
-        for key in opened.list().result():
+        keys = opened.list().result()
+        if not keys:
+            raise FileNotFoundError("its arrays are gone")
+        for key in keys:
             opened.read(key).result()
         with ocp.StandardCheckpointer() as checkpointer:
             state = dict(checkpointer.restore((step_folder / STATE).resolve()))

@@ -69,9 +69,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 on success, 2 for a user's mistake (one line on standard error), 1 otherwise."""
     args = _parse(list(sys.argv[1:] if argv is None else argv))
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # force: absl, which configs bring along, has put its own handler there. Libraries speak up from warnings on.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("adafocus_jax").setLevel(logging.INFO)
     try:
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():

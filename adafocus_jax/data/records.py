@@ -158,7 +158,7 @@ def write_metadata(
         tfds.core.SplitInfo(name, list(lengths), num_bytes[name]) for name, lengths in shard_lengths.items()
     ]
     info.set_splits(tfds.core.SplitDict(splits))
-    with tempfile.TemporaryDirectory(dir=directory / SCRATCH) as scratch:
+    with tempfile.TemporaryDirectory(".partial", dir=directory / SCRATCH) as scratch:
         info.write_to_directory(scratch)
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == _INFO):
             commit(file, directory / file.name)

@@ -134,6 +134,8 @@ def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
         OSError: a shard cannot be written.
         UserError: a worker was killed. No shard is half there, and the finished ones stay.
     """
+    if not jobs:
+        return
     context = multiprocessing.get_context("spawn")
     positions = context.RawArray("q", [_NOT_BEGUN] * len(jobs))
     with _Tracker(jobs, positions) as tracker:
@@ -142,7 +144,7 @@ def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
                 for position in job.make():
                     positions[number] = position
                     tracker.refresh()
-        elif jobs:
+        else:
             _make_in_processes(jobs, min(workers, len(jobs)), context, positions, tracker)
 
 

@@ -20,8 +20,8 @@ from adafocus_jax.visualize.frames import contact_sheet
 from adafocus_jax.visualize.report import Headline, Picture, Report, Section, Table
 
 PANELS = {
-    "loss": ("total", "exits", "temporal", "spatial"),
-    "top-1 accuracy (share)": ("top1",),
+    "loss (nats)": ("loss/total", "loss/exits", "loss/temporal", "loss/spatial"),
+    "top-1 accuracy (%)": ("top1",),
 }
 """Metrics of the training log to draw, by axis."""
 

@@ -27,7 +27,7 @@ def assert_same_end(workdir, reference):
     timed = ("examples_per_sec", "data_wait_frac")
     logs = [[{k: v for k, v in row.items() if k not in timed} for row in rows(d)] for d in (workdir, reference)]
     assert [row["step"] for row in logs[0]] == [2, 4, 6, 8, 10, 12]
-    assert logs[0][-2:] == logs[1][-2:]
+    assert logs[0][-1] == logs[1][-1]
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +69,16 @@ def script(toy_script, workdir, *words):
 
 def test_killed_then_started_again_ends_bit_for_bit_alike(toy_script, uninterrupted, tmp_path):
     assert script(toy_script, tmp_path, "die=8").returncode == -signal.SIGKILL
-    before = [row["step"] for row in rows(tmp_path)]
-    assert before
     done = script(toy_script, tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "resuming from step" in done.stderr
     assert_same_end(tmp_path, uninterrupted)
 
 
 def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterrupted, tmp_path):
     done = script(toy_script, tmp_path, "stop=7")
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
-    stopped = load_checkpoint(tmp_path, "latest").step
-    assert 6 <= stopped <= 8
-    assert stopped % 3 or stopped == 6
+    assert load_checkpoint(tmp_path, "latest").step == 7
     toy.run(tmp_path)
     assert_same_end(tmp_path, uninterrupted)
 
@@ -117,26 +114,24 @@ def test_divergence_between_two_rows_is_found_before_saving(toy, tmp_path):
 
 
 def test_parameters_that_overflow_are_not_saved_though_the_loss_is_finite(toy, tmp_path):
-    start = toy.run(tmp_path / "a", steps=1)
-    assert start.step == 1
-    # The update of the only step overflows after its loss and gradient were found finite.
     with pytest.raises(TrainingDivergedError, match="step 1: params/.* is not finite"):
-        toy.run(tmp_path / "b", steps=1, learning_rate=3e38)
+        toy.run(tmp_path, steps=1, learning_rate=3e38)
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(toy, uninterrupted, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     toy.run(tmp_path, at={10: lambda: os.kill(os.getpid(), signal.SIGTERM)})
-    newest = tmp_path / "checkpoints" / str(load_checkpoint(tmp_path, "latest").step)
-    (newest / "state" / "manifest.ocdbt").write_bytes(b"")
+    (tmp_path / "checkpoints" / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
     toy.run(tmp_path)
-    assert "is damaged" in caplog.text
-    assert "resuming from step 9" in caplog.text or newest.name == "9"
+    assert "checkpoint of step 10 is damaged" in caplog.text
+    assert "resuming from step 9" in caplog.text
     assert_same_end(tmp_path, uninterrupted)
 
 
 def test_another_config_is_refused_and_nothing_is_lost(toy, uninterrupted):
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
-    with pytest.raises(UserError, match=r"data.workers|holds a run of another config \(steps is 12 there, 13 here\)"):
+    with pytest.raises(UserError, match=r"holds a run of another config \(steps is 12 there, 13 here\)"):
         toy.run(uninterrupted, config={"steps": 13, "data": {"workers": 4}})
     assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
     toy.run(uninterrupted, config={"steps": 12, "data": {"workers": 4}})

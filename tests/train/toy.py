@@ -4,6 +4,7 @@ As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP]`` trains for 12 steps; the 
 to stop, when the batch of that step is asked for.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -117,6 +118,7 @@ def run(workdir, *, steps=12, poison=None, at=None, evaluate=None, config=None, 
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     words = dict(word.split("=") for word in sys.argv[2:])
     signals = {"die": signal.SIGKILL, "stop": signal.SIGTERM}
     at = {int(step): partial(os.kill, os.getpid(), signals[name]) for name, step in words.items()}
