@@ -6,22 +6,28 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+from jax.interpreters import partial_eval
 
-from adafocus_jax.models import init_variables
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models.adafocus import AdaFocus, GlanceExits
+from adafocus_jax.models.layers import FrameFeatures
+from adafocus_jax.models.video_classifier import VideoClassifier
 from adafocus_jax.ops.platform import lowering_for
+from adafocus_jax.types import ModelOutput, VideoBatch
 
 
 def count_macs(function: Callable[..., Any], *args: Any) -> int:
     """Multiply-adds of ``function(*args)``: those of its convolutions and matrix products, padded taps included.
 
     Bias, norm, activation, interpolation by gather and all else that multiplies no matrices are left out. The ops
-    are traced in their textbook form, so that the count does not depend on the platform. Nothing is computed.
+    are traced in their textbook form, so that the count does not depend on the platform; what the result does not
+    depend on is left out, as compilers do. Nothing is computed.
 
     Args:
         function: anything that ``jax.make_jaxpr`` can trace.
@@ -38,7 +44,9 @@ def count_macs(function: Callable[..., Any], *args: Any) -> int:
     120
     """
     with lowering_for("reference"):
-        return _count(jax.make_jaxpr(function)(*args).jaxpr)
+        jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _count(needed)
 
 
 def count_params(params: Any) -> int:
@@ -88,12 +96,14 @@ class ModelCost:
         return np.asarray(self.exits) / 1e9
 
 
-def model_cost(model: UniAdaFocus) -> ModelCost:
+def model_cost(model: VideoModel) -> ModelCost:
     """Counts a model from its own traced modules.
 
-    The parts are both encoders, both policies (0 for controls, which do not run them) and the classifier's share of
-    the glance and of the focus frames. A glance exit needs the frames up to it; a focus exit the whole glance, both
-    policies and the patches up to it. Per-frame heads serve the loss and are not part of a prediction.
+    The parts are both encoders, both policies (0 for controls, which do not run them), the classifier's share of
+    the glance and of the focus frames, and the per-frame head on the glance (0 where no exit reads it). A glance exit
+    needs its share of the glance; a focus exit the whole glance, both policies and its share of the patches. What
+    serves the loss alone is not part of a prediction. A plain classifier has the parts ``encoder`` and ``classifier``,
+    and one exit.
 
     Example:
       >>> from adafocus_jax.models import create_model
@@ -102,6 +112,9 @@ def model_cost(model: UniAdaFocus) -> ModelCost:
       [4.89, 27.23]
     """
     variables = jax.eval_shape(partial(init_variables, model), jax.random.key(0))
+    params = count_params(variables["params"])
+    if isinstance(model, VideoClassifier):
+        return _classifier_cost(model, variables, params)
 
     def frames(count: int, size: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, count, size, size, 3), model.dtype)
@@ -112,32 +125,56 @@ def model_cost(model: UniAdaFocus) -> ModelCost:
     def macs(method: Callable[..., Any], *args: Any) -> int:
         return count_macs(lambda v, *a: model.apply(v, *a, method=method), variables, *args)
 
-    def glance_exits(m: UniAdaFocus, pooled: jax.Array) -> jax.Array:
-        return m.classifier.glance_exits(m.classifier.pool_glance(pooled, False), None, False)
+    def glance_exits(m: AdaFocus, pooled: jax.Array, frame_logits: jax.Array) -> GlanceExits:
+        return m.glance_exits(pooled, frame_logits, None, False)
 
-    def focus_exits(m: UniAdaFocus, pooled: jax.Array, glance: jax.Array) -> jax.Array:
-        return m.classifier.focus_exits(pooled, glance, None, False)
+    def glance_exits_with_head(m: AdaFocus, pooled: jax.Array) -> GlanceExits:
+        return glance_exits(m, pooled, m.global_head(pooled, None, False))
+
+    def focus_exits(m: AdaFocus, pooled: jax.Array, memory: jax.Array) -> jax.Array:
+        return m.focus_exits(pooled, memory, None, False)
 
     seen, patches = frames(model.num_glance, model.glance_size), frames(model.num_focus, model.patch_size)
     glance = shapes(lambda m, x: m.global_encoder(x, False), seen)
     focus = shapes(lambda m, x: m.local_encoder(x, False), patches)
-    pooled_glance = shapes(lambda m, x: m.classifier.pool_glance(x, False), glance.pooled)
+    exits = shapes(glance_exits_with_head, glance.pooled)
+    frame_logits = jax.ShapeDtypeStruct((1, model.num_glance, model.num_classes), jnp.float32)
+    glance_classifier = macs(glance_exits, glance.pooled, frame_logits)
+    learns_boxes, learns_frames = model.spatial == "learned", model.temporal == "learned"
     parts = {
-        "global_encoder": macs(lambda m, x: m.global_encoder(x, False), seen),
-        "glance_classifier": macs(glance_exits, glance.pooled),
-        "spatial_policy": macs(lambda m, x: m.spatial_policy(x, False), glance.maps)
-        * (model.spatial == "learned"),
+        "global_encoder": macs(lambda m, x: m.global_encoder(x, False).pooled, seen),
+        "glance_head": macs(glance_exits_with_head, glance.pooled) - glance_classifier,
+        "glance_classifier": glance_classifier,
+        "spatial_policy": macs(lambda m, x: m.spatial_policy(x, False), glance.maps) if learns_boxes else 0,
         "temporal_policy": macs(lambda m, x: m.temporal_policy(x, False), glance.pooled)
-        * (model.temporal == "learned"),
-        "local_encoder": macs(lambda m, x: m.local_encoder(x, False), patches),
-        "focus_classifier": macs(focus_exits, focus.pooled, pooled_glance),
+        if learns_frames
+        else 0,
+        "local_encoder": macs(lambda m, x: m.local_encoder(x, False).pooled, patches),
+        "focus_classifier": macs(focus_exits, focus.pooled, exits.memory),
     }
-    along_glance = parts["global_encoder"] + parts["glance_classifier"]
-    chosen = along_glance + parts["spatial_policy"] + parts["temporal_policy"]
+    along_glance = parts["global_encoder"] + parts["glance_head"] + parts["glance_classifier"]
     along_focus = parts["local_encoder"] + parts["focus_classifier"]
-    exits = [along_glance * (g + 1) // model.num_glance for g in range(model.num_glance)]
-    exits += [chosen + along_focus * (f + 1) // model.num_focus for f in range(model.num_focus)]
-    return ModelCost(parts, tuple(exits), count_params(variables["params"]))
+    chosen = along_glance + parts["spatial_policy"] + parts["temporal_policy"]
+    after_glance = exits.exit_logits.shape[1]
+    after_focus = shapes(focus_exits, focus.pooled, exits.memory).shape[1]
+    costs = [along_glance * (g + 1) // after_glance for g in range(after_glance)]
+    costs += [chosen + along_focus * (f + 1) // after_focus for f in range(after_focus)]
+    return ModelCost(parts, tuple(costs), params)
+
+
+def _classifier_cost(model: VideoClassifier, variables: Any, params: int) -> ModelCost:
+    shape = (1, model.num_candidates, model.image_size, model.image_size, 3)
+    video = jax.ShapeDtypeStruct(shape, model.dtype)
+
+    def predict(variables: Any, frames: jax.Array) -> jax.Array:
+        return cast(ModelOutput, model.apply(variables, VideoBatch(frames=frames))).logits
+
+    def encode(variables: Any, frames: jax.Array) -> jax.Array:
+        own = {collection: tree["encoder"] for collection, tree in variables.items()}
+        return cast(FrameFeatures, model.encoder.apply(own, frames, False)).pooled
+
+    whole, encoder = (count_macs(function, variables, video) for function in (predict, encode))
+    return ModelCost({"encoder": encoder, "classifier": whole - encoder}, (whole,), params)
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

@@ -17,11 +17,11 @@ class Losses:
     total: Array
     """What is minimised: the sum of the five cross-entropies, norm_ratio · norm and kl_ratio · kl."""
     exits: Array
-    """Cross-entropy of all exits."""
+    """Cross-entropy of all exits; of the last alone where logits are averaged over frames."""
     glance: Array
-    """Cross-entropy of the per-frame head on the glance."""
+    """Cross-entropy of the per-frame head on the glance; 0 without one."""
     focus: Array
-    """Cross-entropy of the per-frame head on the patches."""
+    """Cross-entropy of the per-frame head on the patches; 0 without one."""
     temporal: Array
     """Cross-entropy of the expected logits under frame selection; 0 without them."""
     spatial: Array
@@ -49,7 +49,9 @@ def uni_adafocus_loss(
 ) -> Losses:
     """``½ Σ_{learned, random} [exits + glance + focus + temporal + spatial] + norm_ratio·norm + kl_ratio·kl``.
 
-    Glance, temporal and spatial terms do not depend on the boxes and count alike in both passes.
+    Glance, temporal and spatial terms do not depend on the boxes and count alike in both passes. Where
+    ``out.average_frames``, glance and focus are the cross-entropies of frame-averaged logits, and exits that of the
+    last exit: the exit after the glance is such an average, which the glance term trains already.
 
     Args:
       out: of a training pass (``train=True``).
@@ -65,12 +67,20 @@ def uni_adafocus_loss(
         raise ValueError("the loss needs both passes: apply the model with train=True")
     passes = (out.policy, out.random)
     zero = jnp.zeros((), jnp.float32)
+    first_exit = -1 if out.average_frames else 0
+
+    def term(logits: Array | None) -> Array:
+        return zero if logits is None else cross_entropy(logits, labels)
+
+    def per_frame(logits: Array | None) -> Array:
+        return term(logits.mean(axis=1) if logits is not None and out.average_frames else logits)
+
     terms = {
-        "exits": sum((cross_entropy(p.exit_logits, labels) for p in passes), zero) / 2,
-        "glance": cross_entropy(out.global_logits, labels),
-        "focus": sum((cross_entropy(p.local_logits, labels) for p in passes), zero) / 2,
-        "temporal": zero if out.temporal_logits is None else cross_entropy(out.temporal_logits, labels),
-        "spatial": zero if out.spatial_logits is None else cross_entropy(out.spatial_logits, labels),
+        "exits": sum((term(p.exit_logits[:, first_exit:]) for p in passes), zero) / 2,
+        "glance": per_frame(out.global_logits),
+        "focus": sum((per_frame(p.local_logits) for p in passes), zero) / 2,
+        "temporal": term(out.temporal_logits),
+        "spatial": term(out.spatial_logits),
     }
     norm = jnp.mean(jnp.square(out.actions[..., 2:] - 1))
     entropy = -jnp.sum(out.frame_weights * jnp.log(jnp.maximum(out.frame_weights, 1e-30)), axis=-1)

@@ -55,18 +55,22 @@ class VideoBatch:
 
 @struct.dataclass
 class Draws:
-    """All randomness of one training step, so that a test can hand in its own. See ``models.sample_draws``."""
+    """All randomness of one training step, so that a test can hand in its own. See ``models.sample_draws``.
 
-    glance_offsets: Array
+    None leaves the randomness out, as evaluation does.
+    """
+
+    glance_offsets: Array | None = None
     """``[B, G]`` float32, uniform in [0, 1): which candidate of each of the G segments is glanced at."""
-    thresholds: Array
+    thresholds: Array | None = None
     """``[B, F]`` float32, uniform in [0, 1): the u_k of frame selection."""
-    positions: Array
-    """``[B, F or 1, 2]`` float32, uniform in [0, 1): (y, x) actions of the random boxes (1: one box per video)."""
+    positions: Array | None = None
+    """``[B, F or 1, 2]`` float32, uniform in [0, 1): (y, x) actions of the random boxes (1: one box per video).
+    None: no pass with random boxes."""
     gumbel: Array | None = None
     """``[B, M, G]`` float32, standard Gumbel: M random orders of the glance frames (``monte_carlo`` only)."""
     control_positions: Array | None = None
-    """``[B, G, 2]`` float32, uniform in [0, 1): where the boxes of a ``random`` or ``gaussian`` control lie."""
+    """``[B, G or 1, 2]`` float32, uniform in [0, 1): where the boxes of a ``random`` or ``gaussian`` control lie."""
     frame_order: Array | None = None
     """``[B, N]`` float32, uniform: the F smallest are the frames of the ``random`` temporal control."""
     dropout: Array | None = None
@@ -79,8 +83,8 @@ class PassOutput:
 
     exit_logits: Array
     """``[B, E, K]`` float32."""
-    local_logits: Array
-    """``[B, F, K]`` float32: the per-frame head on the local encoder."""
+    local_logits: Array | None
+    """``[B, F, K]`` float32: the per-frame head on the local encoder; None for a plain classifier."""
     boxes: Array
     """``[B, F, 4]`` float32, pixels: top, left, height, width."""
 
@@ -92,11 +96,11 @@ class ModelOutput:
     logits: Array
     """``[B, K]``: the prediction (the last exit)."""
     exit_logits: Array
-    """``[B, E, K]``, cheapest exit first."""
-    global_logits: Array
-    """``[B, G, K]``: the per-frame head on the global encoder."""
-    local_logits: Array
-    """``[B, F, K]``: the per-frame head on the local encoder."""
+    """``[B, E, K]``, cheapest exit first; E: G + F in ``uni_adafocus``, 2 in its other variants, 1 in a classifier."""
+    global_logits: Array | None
+    """``[B, G, K]``: the per-frame head on the global encoder; None for a plain classifier."""
+    local_logits: Array | None
+    """``[B, F, K]``: the per-frame head on the local encoder; None for a plain classifier."""
     temporal_logits: Array | None
     """``[B, K]``: expected logits under frame selection (paper, Monte-Carlo); None when not asked for."""
     spatial_logits: Array | None
@@ -116,7 +120,9 @@ class ModelOutput:
     policy: PassOutput | None = None
     """Training only: the pass with learned boxes (its fields are also above)."""
     random: PassOutput | None = None
-    """Training only: the pass with random boxes."""
+    """Training only: the pass with random boxes; the same as ``policy`` where boxes are whole frames."""
+    average_frames: bool = struct.field(pytree_node=False, default=False)
+    """The loss takes frame-averaged logits and the last exit alone, instead of every frame and every exit."""
 
 
 @dataclass(frozen=True)

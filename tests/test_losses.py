@@ -76,10 +76,20 @@ def test_one_hot_weights_have_finite_loss_and_gradient():
         changed = out.replace(frame_weights=weights)
         return uni_adafocus_loss(changed, jnp.array([0, 1, 2]), kl_ratio=1.0).total
 
-
     value, gradient = jax.value_and_grad(loss)(out.frame_weights)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
+
+
+def test_averaged_frames_vote_once_and_only_the_last_exit_counts():
+    out, labels = output(average_frames=True), jnp.array([0, 4, 2])
+    losses = uni_adafocus_loss(out, labels)
+    last = [cross_entropy(p.exit_logits[:, -1], labels) for p in (out.policy, out.random)]
+    votes = [cross_entropy(p.local_logits.mean(axis=1), labels) for p in (out.policy, out.random)]
+    assert float(losses.exits) == pytest.approx(float(sum(last)) / 2, rel=1e-5)
+    assert float(losses.focus) == pytest.approx(float(sum(votes)) / 2, rel=1e-5)
+    glance = cross_entropy(out.global_logits.mean(axis=1), labels)
+    assert float(losses.glance) == pytest.approx(float(glance), rel=1e-5)
 
 
 def test_terms_that_are_not_there_are_zero():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from adafocus_jax.models.video_classifier import VideoClassifier
 from adafocus_jax.types import Array, Draws
 
 MONTE_CARLO_DRAWS = 128
@@ -32,17 +33,20 @@ def sample_draws(rng: Array, model: nn.Module, batch_size: int, first: Array | i
 
 
 def _video_draws(key: Array, model: nn.Module) -> Draws:
+    if isinstance(model, VideoClassifier):
+        return Draws(dropout=key)
     glance, focus = model.num_glance, model.num_focus
+    per_video = model.box_per_video
     keys = iter(jax.random.split(key, 7))
     uniform = jax.random.uniform
     sampled = model.temporal_estimator == "monte_carlo"
     return Draws(
         glance_offsets=uniform(next(keys), (glance,)),
         thresholds=uniform(next(keys), (focus,)),
-        positions=uniform(next(keys), (focus, 2)),
+        positions=uniform(next(keys), (1 if per_video else focus, 2)),
         dropout=next(keys),
         gumbel=jax.random.gumbel(next(keys), (MONTE_CARLO_DRAWS, glance)) if sampled else None,
-        control_positions=uniform(next(keys), (glance, 2))
+        control_positions=uniform(next(keys), (1 if per_video else glance, 2))
         if model.spatial in ("random", "gaussian")
         else None,
         frame_order=uniform(next(keys), (model.num_candidates,)) if model.temporal == "random" else None,

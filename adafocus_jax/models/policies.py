@@ -120,3 +120,29 @@ class TemporalPolicy(nn.Module):
             x = TimeConv(self.hidden, dtype=self.dtype, name=f"conv{layer}")(x)
             x = nn.relu(norm(name=f"norm{layer}")(x, train))
         return Dense(1, use_bias=False, dtype=self.dtype, name="conv3")(x)[:, :, 0, 0, 0].astype(jnp.float32)
+
+
+def interpolate_actions(actions: Array, indices: Array, num_candidates: int) -> Array:
+    """Actions of chosen frames: linear between those of the glance frames, constant beyond the first and the last.
+
+    Glance frame g stands at candidate ``(g + ½) · N/G − ½``. A video's single action goes to all its frames.
+
+    Args:
+      actions: ``[B, G or 1, 4]``.
+      indices: ``[B, F]`` int32 in 0…N−1.
+      num_candidates: ``N``.
+
+    Returns:
+      ``[B, F, 4]`` float32.
+
+    Example:
+      >>> interpolate_actions(jnp.array([[[0.0], [1.0]]]), jnp.array([[0, 1, 2, 3]]), 4)[0, :, 0].tolist()
+      [0.0, 0.25, 0.75, 1.0]
+    """
+    places = actions.shape[1]
+    at = (indices.astype(jnp.float32) + 0.5) * (places / num_candidates) - 0.5
+    distance = jnp.abs(
+        jnp.clip(at, 0, places - 1)[..., None] - jnp.arange(places, dtype=jnp.float32)[None, None]
+    )
+    mix = jax.nn.relu(1 - distance)
+    return jnp.einsum("bfg,bga->bfa", mix, actions, precision=jax.lax.Precision.HIGHEST)

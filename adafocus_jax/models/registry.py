@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -13,43 +14,153 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.models.adafocus import AdaFocus, SpatialMode, TemporalEstimator, TemporalMode
+from adafocus_jax.models.heads import LinearHead
 from adafocus_jax.models.layers import BatchNorm
 from adafocus_jax.models.mobilenet_v2 import MOBILENET_V2_TINY, MobileNetV2
 from adafocus_jax.models.resnet import RESNET18, RESNET50, RESNET_TINY, ResNet
-from adafocus_jax.models.uni_adafocus import SpatialMode, TemporalEstimator, TemporalMode, UniAdaFocus
+from adafocus_jax.models.two_exit import TwoExitAdaFocus
+from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models.video_classifier import VideoClassifier
+from adafocus_jax.models.x3d import X3D, X3D_L, X3D_S, X3D_TINY, X3DHead
 from adafocus_jax.ops.patch_crop import CropMethod
 from adafocus_jax.types import Array, VideoBatch
 
+VideoModel = AdaFocus | VideoClassifier
+"""Whatever ``create_model`` makes: called with a ``VideoBatch``, it returns a ``ModelOutput``."""
+
+# The shift needs a block with a residual sum.
+_SHIFTED_TINY = replace(MOBILENET_V2_TINY, blocks=((1, 8, 1, 1), (6, 16, 2, 2), (6, 24, 1, 2)))
+
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "mobilenet_v2": MobileNetV2,
+    "mobilenet_v2_tsm": partial(MobileNetV2, shift=True),
     "mobilenet_v2_tiny": partial(MobileNetV2, settings=MOBILENET_V2_TINY),
+    "mobilenet_v2_tsm_tiny": partial(MobileNetV2, settings=_SHIFTED_TINY, shift=True),
     "resnet18": partial(ResNet, settings=RESNET18),
     "resnet50": partial(ResNet, settings=RESNET50),
+    "resnet50_tsm": partial(ResNet, settings=RESNET50, shift=True),
     "resnet_tiny": partial(ResNet, settings=RESNET_TINY),
+    "resnet_tsm_tiny": partial(ResNet, settings=RESNET_TINY, shift=True),
+    "x3d_s": partial(X3D, settings=X3D_S),
+    "x3d_l": partial(X3D, settings=X3D_L),
+    "x3d_tiny": partial(X3D, settings=X3D_TINY),
 }
 """Name to a function of (width, norm, dtype) that makes an encoder; add your own."""
 
-MODELS: dict[str, dict[str, Any]] = {
-    "uni_adafocus": {"global_encoder": "mobilenet_v2", "local_encoder": "resnet50"},
-    "uni_adafocus_tiny": {
-        "global_encoder": "mobilenet_v2_tiny",
-        "local_encoder": "resnet_tiny",
-        "num_glance": 8,
-        "num_candidates": 16,
-        "num_focus": 3,
-        "image_size": 96,
-        "glance_size": 48,
-        "patch_size": 32,
-        "side_limits": (1 / 3, 0.4375),
-        "policy_hidden": 32,
-        "policy_last_scale": 0.22,
-        "temporal_hidden": 64,
-        "classifier_hidden": 128,
-        "dropout": 0.0,
-        "head_dropout": 0.0,
-    },
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "linear": LinearHead,
+    "x3d": X3DHead,
+    "x3d_tiny": partial(X3DHead, hidden=32),
 }
-"""Name to the arguments in which it differs from the fields of ``UniAdaFocus``."""
+"""Name to a function of (num_classes, dropout) that makes a head on per-frame features."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A member of the family: its class, and the arguments in which it differs from the fields of that class."""
+
+    kind: type[AdaFocus] | type[VideoClassifier]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+_UNI: dict[str, Any] = {"global_encoder": "mobilenet_v2", "local_encoder": "resnet50"}
+_TSM: dict[str, Any] = {
+    "global_encoder": "mobilenet_v2_tsm",
+    "local_encoder": "resnet50_tsm",
+    "num_glance": 8,
+    "num_focus": 12,
+    "dropout": 0.5,
+    "head_dropout": 0.5,
+}
+_X3D: dict[str, Any] = {
+    "global_encoder": "x3d_s",
+    "local_encoder": "x3d_l",
+    "head": "x3d",
+    "pool_time": True,
+    "num_glance": 16,
+    "num_focus": 32,
+    "glance_size": 160,
+    "dropout": 0.5,
+    "head_dropout": 0.5,
+}
+_X3D_CLASSIFIER: dict[str, Any] = {"head": "x3d", "pool_time": True}
+_TINY: dict[str, Any] = {
+    "num_glance": 8,
+    "num_candidates": 16,
+    "num_focus": 3,
+    "image_size": 96,
+    "glance_size": 48,
+    "patch_size": 32,
+    "side_limits": (1 / 3, 0.4375),
+    "policy_hidden": 32,
+    "policy_last_scale": 0.22,
+    "temporal_hidden": 64,
+    "dropout": 0.0,
+    "head_dropout": 0.0,
+}
+
+MODELS: dict[str, ModelSpec] = {
+    "uni_adafocus": ModelSpec(UniAdaFocus, _UNI),
+    "uni_adafocus_tsm": ModelSpec(TwoExitAdaFocus, _TSM),
+    "uni_adafocus_x3d": ModelSpec(TwoExitAdaFocus, _X3D),
+    "adafocus": ModelSpec(UniAdaFocus, {**_UNI, "temporal": "uniform"}),
+    "two_stream_tsm": ModelSpec(
+        TwoExitAdaFocus,
+        {
+            **_TSM,
+            "num_focus": 8,
+            "num_candidates": 8,
+            "patch_size": 224,
+            "side_limits": (1.0, 1.0),
+            "spatial": "centre",
+            "temporal": "uniform",
+        },
+    ),
+    "tsm_mobilenet_v2": ModelSpec(VideoClassifier, {"encoder": "mobilenet_v2_tsm"}),
+    "tsm_resnet50": ModelSpec(VideoClassifier, {"encoder": "resnet50_tsm"}),
+    "x3d_s": ModelSpec(
+        VideoClassifier, {**_X3D_CLASSIFIER, "encoder": "x3d_s", "num_candidates": 13, "image_size": 160}
+    ),
+    "x3d_m": ModelSpec(
+        VideoClassifier, {**_X3D_CLASSIFIER, "encoder": "x3d_s", "num_candidates": 16, "image_size": 224}
+    ),
+    "x3d_l": ModelSpec(
+        VideoClassifier, {**_X3D_CLASSIFIER, "encoder": "x3d_l", "num_candidates": 16, "image_size": 312}
+    ),
+    "uni_adafocus_tiny": ModelSpec(
+        UniAdaFocus,
+        {
+            **_TINY,
+            "global_encoder": "mobilenet_v2_tiny",
+            "local_encoder": "resnet_tiny",
+            "classifier_hidden": 128,
+        },
+    ),
+    "uni_adafocus_tsm_tiny": ModelSpec(
+        TwoExitAdaFocus,
+        {**_TINY, "global_encoder": "mobilenet_v2_tsm_tiny", "local_encoder": "resnet_tsm_tiny"},
+    ),
+    "uni_adafocus_x3d_tiny": ModelSpec(
+        TwoExitAdaFocus,
+        {
+            **_TINY,
+            "global_encoder": "x3d_tiny",
+            "local_encoder": "x3d_tiny",
+            "head": "x3d_tiny",
+            "pool_time": True,
+        },
+    ),
+    "tsm_tiny": ModelSpec(VideoClassifier, {"encoder": "resnet_tsm_tiny", "image_size": 48, "dropout": 0.0}),
+    "x3d_tiny": ModelSpec(
+        VideoClassifier,
+        {"encoder": "x3d_tiny", "head": "x3d_tiny", "pool_time": True, "image_size": 48, "dropout": 0.0},
+    ),
+}
+"""Name to model. ``two_stream_tsm`` is what the paper calls TSM+: both encoders see whole frames, without policies."""
+
+CANDIDATES_PER_FOCUS = 3
+"""N / F in the variants of trimmed videos, where ``num_candidates`` is not given (paper, implementation details)."""
 
 _CHOICES = {
     "spatial": get_args(SpatialMode),
@@ -61,15 +172,16 @@ _CHOICES = {
 }
 
 
-def create_model(name: str, *, num_classes: int, **arguments: Any) -> UniAdaFocus:
+def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel:
     """A model by name, checked.
 
     Args:
       name: a key of ``MODELS``.
       num_classes: ``K``.
-      **arguments: any field of ``UniAdaFocus`` (``num_glance``, ``num_candidates``, ``num_focus``, ``image_size``,
-        ``glance_size``, ``patch_size``, ``side_limits``, ``temporal_estimator``, ``dropout``, …); ``global_encoder``
-        and ``local_encoder`` by name in ``ENCODERS``; ``width``, a multiplier of both encoders' channels; ``dtype``
+      **arguments: any field of the model's class (``num_glance``, ``num_candidates``, ``num_focus``, ``image_size``,
+        ``glance_size``, ``patch_size``, ``side_limits``, ``spatial``, ``temporal``, ``temporal_estimator``,
+        ``dropout``, …); ``global_encoder``, ``local_encoder`` (``encoder`` in plain classifiers) by name in
+        ``ENCODERS``; ``head`` by name in ``HEADS``; ``width``, a multiplier of the encoders' channels; ``dtype``
         (``float32`` or ``bfloat16``: type of the activations); ``norm_axis``, the mapped axis over which batch norm is
         synchronised (None: per device).
 
@@ -80,17 +192,28 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> UniAdaFocu
       UserError: an unknown name, argument or choice, or sizes that do not fit together.
 
     Example:
-      >>> create_model("uni_adafocus", num_classes=200, patch_size=96).num_focus
-      16
+      >>> create_model("uni_adafocus_tsm", num_classes=174, num_focus=8).num_candidates
+      24
     """
     settings = {**model_defaults(name), **arguments}
-    _check_names(settings)
+    kind = MODELS[name].kind
+    _check_names(name, settings)
     dtype = jnp.dtype(settings.pop("dtype"))
     norm = partial(BatchNorm, axis_name=settings.pop("norm_axis", None))
-    make = partial(_make_encoder, width=settings.pop("width"), norm=norm, dtype=dtype)
-    settings |= {key: make(settings[key]) for key in ("global_encoder", "local_encoder")}
-    settings["side_limits"] = tuple(settings["side_limits"])
-    model = UniAdaFocus(num_classes=num_classes, norm=norm, dtype=dtype, **settings)
+    make = partial(_look_up, "encoder", ENCODERS)
+    encoder = {"width": settings.pop("width"), "norm": norm, "dtype": dtype}
+    for key in ("encoder", "global_encoder", "local_encoder"):
+        if key in settings:
+            settings[key] = make(settings[key])(**encoder)
+    if "head" in settings:
+        settings["head"] = _look_up("head", HEADS, settings["head"])
+    if "side_limits" in settings:
+        settings["side_limits"] = tuple(settings["side_limits"])
+    if settings["num_candidates"] == 0:
+        settings["num_candidates"] = CANDIDATES_PER_FOCUS * settings["num_focus"]
+    if kind is not VideoClassifier:
+        settings["norm"] = norm
+    model = kind(num_classes=num_classes, dtype=dtype, **settings)
     _check_sizes(model)
     return model
 
@@ -98,31 +221,50 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> UniAdaFocu
 def model_defaults(name: str) -> dict[str, Any]:
     """All arguments of ``create_model(name)`` but ``num_classes`` and ``norm_axis``, with their defaults.
 
+    ``num_candidates`` of 0 stands for 3 · ``num_focus``.
+
     Raises:
       UserError: an unknown name.
     """
     if name not in MODELS:
         raise UserError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-    structural = {"num_classes", "global_encoder", "local_encoder", "norm", "dtype", "parent", "name"}
-    fields = {f.name: f.default for f in dataclasses.fields(UniAdaFocus) if f.name not in structural}
-    return {**fields, "width": 1.0, "dtype": "float32", **MODELS[name]}
+    kind, structural = MODELS[name].kind, {"norm", "dtype", "parent", "name"}
+    fields = {
+        f.name: f.default
+        for f in dataclasses.fields(kind)
+        if f.name not in structural and f.default is not dataclasses.MISSING
+    }
+    if kind is TwoExitAdaFocus:
+        fields["num_candidates"] = 0
+    if "head" in fields:
+        fields["head"] = "linear"
+    return {**fields, "width": 1.0, "dtype": "float32", **MODELS[name].arguments}
 
 
-def init_variables(model: UniAdaFocus, rng: Array) -> dict[str, Any]:
-    """Fresh ``{"params", "batch_stats"}``, initialised as the original networks are. Needs no data."""
-    frames = jnp.zeros((1, model.num_candidates, model.image_size, model.image_size, 3), jnp.uint8)
-    learned = model.clone(spatial="learned", temporal="learned")
-    return jax.jit(learned.init)(rng, VideoBatch(frames=frames))
+def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
+    """Fresh ``{"params", "batch_stats"}``, initialised as the original networks are. Needs no data.
+
+    Controls get the parameters of both policies too, so that all of them run on one checkpoint.
+    """
+
+    def frames(count: int) -> Array:
+        return jnp.zeros((1, count, model.image_size, model.image_size, 3), jnp.uint8)
+
+    glance = frames(model.num_glance) if isinstance(model, AdaFocus) and model.separate_glance else None
+    if isinstance(model, AdaFocus) and not model.whole_frames:
+        model = model.clone(spatial="learned", temporal="learned")
+    batch = VideoBatch(frames=frames(model.num_candidates), glance=glance)
+    return jax.jit(model.init)(rng, batch)
 
 
-def _make_encoder(name: str, **arguments: Any) -> nn.Module:
-    if name not in ENCODERS:
-        raise UserError(f"unknown encoder {name!r}: choose one of {', '.join(ENCODERS)}")
-    return ENCODERS[name](**arguments)
+def _look_up(what: str, table: Mapping[str, Callable[..., nn.Module]], name: str) -> Callable[..., nn.Module]:
+    if name not in table:
+        raise UserError(f"unknown {what} {name!r}: choose one of {', '.join(table)}")
+    return table[name]
 
 
-def _check_names(settings: Mapping[str, Any]) -> None:
-    known = {*model_defaults("uni_adafocus"), "norm_axis"}
+def _check_names(model: str, settings: Mapping[str, Any]) -> None:
+    known = {*model_defaults(model), "norm_axis"}
     for key, value in settings.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
@@ -132,27 +274,27 @@ def _check_names(settings: Mapping[str, Any]) -> None:
             raise UserError(f"model argument {key}={value!r}: choose one of {', '.join(_CHOICES[key])}")
 
 
-def _check_sizes(m: UniAdaFocus) -> None:
+def _check_sizes(model: VideoModel) -> None:
+    sizes = ["num_classes", "num_candidates", "image_size"]
+    if isinstance(model, AdaFocus):
+        sizes += ["num_glance", "num_focus", "glance_size", "patch_size"]
+    for name in sizes:
+        if getattr(model, name) < 1:
+            raise UserError(f"model sizes do not fit: {name}={getattr(model, name)} must be at least 1")
+    for wrong, text in _complaints(model) if isinstance(model, AdaFocus) else ():
+        if wrong:
+            raise UserError(f"model sizes do not fit: {text}")
+
+
+def _complaints(m: AdaFocus) -> list[tuple[bool, str]]:
     low, high = m.side_limits
-    smallest = (
-        "num_classes",
-        "num_glance",
-        "num_candidates",
-        "num_focus",
-        "image_size",
-        "glance_size",
-        "patch_size",
-    )
-    complaints = [
-        (getattr(m, field) < 1, f"{field}={getattr(m, field)} must be at least 1") for field in smallest
-    ]
-    complaints += [
+    return [
         (
             m.num_focus > m.num_candidates,
             f"num_focus={m.num_focus} exceeds num_candidates={m.num_candidates}",
         ),
         (
-            m.num_candidates % m.num_glance != 0,
+            not m.separate_glance and m.num_candidates % m.num_glance != 0,
             f"num_candidates={m.num_candidates} must be a multiple of num_glance={m.num_glance}",
         ),
         (m.patch_size > m.image_size, f"patch_size={m.patch_size} exceeds image_size={m.image_size}"),
@@ -162,6 +304,3 @@ def _check_sizes(m: UniAdaFocus) -> None:
             f"side_limits={m.side_limits} must be fractions of the image, 0 < smallest <= largest <= 1",
         ),
     ]
-    for wrong, text in complaints:
-        if wrong:
-            raise UserError(f"model sizes do not fit: {text}")

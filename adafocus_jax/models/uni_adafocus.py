@@ -1,333 +1,38 @@
-"""Uni-AdaFocus: glance at a few frames, choose frames and patches, look closely, classify along the way."""
+"""Uni-AdaFocus for untrimmed videos: an exit after every frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Literal
-
-import jax
-import jax.numpy as jnp
-from flax import linen as nn
-from flax import struct
-
+from adafocus_jax.models.adafocus import AdaFocus, GlanceExits
 from adafocus_jax.models.classifier import PoolingClassifier
-from adafocus_jax.models.layers import BatchNorm, Dense, Dropout
-from adafocus_jax.models.policies import SpatialPolicy, TemporalPolicy
-from adafocus_jax.ops.frame_selection import select_frames, straight_through_gate, straight_through_pixels
-from adafocus_jax.ops.normalize import normalize_frames
-from adafocus_jax.ops.patch_crop import CropMethod, boxes_from_actions, crop_patches
-from adafocus_jax.ops.temporal_logits import (
-    exact_coefficients,
-    expected_logits,
-    monte_carlo_coefficients,
-    num_rounds,
-)
-from adafocus_jax.types import Array, Draws, ModelOutput, PassOutput, VideoBatch
-
-SpatialMode = Literal["learned", "centre", "random", "gaussian"]
-TemporalMode = Literal["learned", "uniform", "random"]
-TemporalEstimator = Literal["exact", "monte_carlo", "straight_through"]
+from adafocus_jax.types import Array
 
 
-@struct.dataclass
-class Glance:
-    """What the glance yields: all that the choice of frames and boxes rests on."""
-
-    pooled_max: Array
-    """``[B, G, hidden]``: the classifier's running maximum."""
-    features: Array
-    """``[B, G, D]``."""
-    exit_logits: Array
-    """``[B, G, K]``."""
-    global_logits: Array
-    """``[B, G, K]``: the per-frame head."""
-    frame_logits: Array
-    """``[B, G]``: temporal policy, before the softmax."""
-    actions: Array
-    """``[B, G, 4]``."""
-    spatial_logits: Array | None
-    """``[B, K]``; None when boxes are not learned."""
-    indices: Array | None
-    """``[B, G]`` candidates glanced at; None when the glance came separately."""
-
-
-class Head(nn.Module):
-    """Dropout and a linear layer on features ``[B, T, D]``: float32 ``[B, T, K]``."""
-
-    num_classes: int
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(self, features: Array, keys: Array | None, train: bool) -> Array:
-        """One logit vector per feature vector."""
-        features = Dropout(self.dropout, name="dropout")(features.astype(jnp.float32), keys, train)
-        return Dense(self.num_classes, name="linear")(features)
-
-
-class UniAdaFocus(nn.Module):
-    """The model of untrimmed-video data sets (ActivityNet, FCVID, Mini-Kinetics): an exit after every frame.
+class UniAdaFocus(AdaFocus):
+    """The model of untrimmed-video data sets (ActivityNet, FCVID, Mini-Kinetics): ``E = G + F`` exits.
 
     Build it with ``create_model("uni_adafocus", …)``, which checks the arguments and makes the encoders.
     """
 
-    num_classes: int
-    global_encoder: nn.Module
-    """Videos ``[B, G, s, s, 3]`` to ``FrameFeatures``."""
-    local_encoder: nn.Module
-    """Patches ``[B, F, P, P, 3]`` to ``FrameFeatures``."""
-    num_glance: int = 16
-    num_candidates: int = 48
-    num_focus: int = 16
-    image_size: int = 224
-    glance_size: int = 224
-    """Side at which the glance sees a frame, pixels; smaller than ``image_size`` resizes bilinearly."""
-    patch_size: int = 128
-    side_limits: tuple[float, float] = (3 / 7, 1.0)
-    """Smallest and largest side of a box, as fractions of the image."""
-    spatial: SpatialMode = "learned"
-    temporal: TemporalMode = "learned"
-    temporal_estimator: TemporalEstimator = "exact"
-    straight_through: Literal["gate", "pixels"] = "gate"
-    temperature: float = 1.0
-    """Softmax temperature of the density that frames are drawn from."""
-    policy_hidden: int = 128
-    policy_last_scale: float = 1.0
-    temporal_hidden: int = 64
-    classifier_hidden: int = 4096
-    dropout: float = 0.2
-    """In the classifier's exits."""
-    head_dropout: float = 0.2
-    """In the per-frame heads."""
-    crop: CropMethod = "auto"
-    norm: Callable[..., nn.Module] = BatchNorm
-    dtype: jnp.dtype = jnp.float32
+    separate_glance = False
+    box_per_video = False
+    policy_trains_encoder = True
+    average_frames = False
 
-    def setup(self) -> None:
-        """Names are the top-level keys of the parameters, and what optimizer groups match."""
-        self.global_head = Head(self.num_classes, self.head_dropout)
-        self.local_head = Head(self.num_classes, self.head_dropout)
-        self.proxy_head = Dense(self.num_classes)
-        self.spatial_policy = SpatialPolicy(
-            self.policy_hidden, last_scale=self.policy_last_scale, norm=self.norm, dtype=self.dtype
-        )
-        self.temporal_policy = TemporalPolicy(self.temporal_hidden, norm=self.norm, dtype=self.dtype)
+    classifier_hidden: int = 4096
+
+    def setup_exits(self) -> None:
+        """One classifier, of its own learning rate."""
         self.classifier = PoolingClassifier(
             self.num_classes, self.classifier_hidden, self.dropout, norm=self.norm, dtype=self.dtype
         )
 
-    def __call__(self, batch: VideoBatch, train: bool = False, draws: Draws | None = None) -> ModelOutput:
-        """The whole way: glance, choose, look, classify.
+    def glance_exits(
+        self, features: Array, frame_logits: Array, keys: Array | None, train: bool
+    ) -> GlanceExits:
+        """An exit after each glance frame; the memory is the running maximum ``[B, G, hidden]``."""
+        pooled = self.classifier.pool_glance(features, train)
+        return GlanceExits(pooled, self.classifier.glance_exits(pooled, keys, train))
 
-        Evaluation chooses deterministically, uses running norm statistics and no dropout; ``draws`` is needed
-        only for random controls. Training takes ``draws`` (see ``sample_draws``), updates ``batch_stats`` and runs the
-        focus part twice on the same frames: with learned and with random boxes, together as one batch.
-        """
-        if draws is None and (
-            train or "random" in (self.spatial, self.temporal) or self.spatial == "gaussian"
-        ):
-            raise ValueError("training and random policies need draws: sample_draws(rng, model, batch_size)")
-        glance = self.glance(batch, train, draws)
-        indices, gate, positions = self.choose_frames(glance, train, draws)
-        boxes = self.choose_boxes(glance, indices)
-        passes = [boxes]
-        if train and draws is not None:
-            passes.append(self._random_boxes(boxes, draws))
-        features = self._look(batch, indices, positions, passes, train)
-        outputs = []
-        for turn, (box, feature) in enumerate(zip(passes, features, strict=True)):
-            keys = _keys(draws, turn, train)
-            outputs.append(self.classify(glance, feature, gate, box, keys, train))
-        learned = outputs[0]
-        return ModelOutput(
-            logits=learned.exit_logits[:, -1],
-            exit_logits=learned.exit_logits,
-            global_logits=glance.global_logits,
-            local_logits=learned.local_logits,
-            temporal_logits=self._temporal_logits(glance, draws),
-            spatial_logits=glance.spatial_logits,
-            frame_weights=jax.nn.softmax(glance.frame_logits, axis=-1),
-            frame_indices=indices,
-            glance_indices=glance.indices,
-            actions=glance.actions,
-            boxes=learned.boxes,
-            glance_features=glance.features,
-            policy=learned if train else None,
-            random=outputs[1] if train else None,
-        )
-
-    def glance(self, batch: VideoBatch, train: bool = False, draws: Draws | None = None) -> Glance:
-        """The cheap part: global encoder, both policies, the exits along the glance."""
-        frames, indices = self.glance_frames(batch, train, draws)
-        features = self.global_encoder(frames, train)
-        keys = _keys(draws, 0, train)
-        pooled = features.pooled.astype(jnp.float32)
-        running_max = self.classifier.pool_glance(features.pooled, train)
-        frame_logits = self._frame_logits(pooled, train)
-        actions, spatial_logits = self._actions(jax.lax.stop_gradient(features.maps), draws, train)
-        return Glance(
-            pooled_max=running_max,
-            features=pooled,
-            exit_logits=self.classifier.glance_exits(running_max, keys, train),
-            global_logits=self.global_head(pooled, keys, train),
-            frame_logits=frame_logits,
-            actions=actions,
-            spatial_logits=spatial_logits,
-            indices=indices,
-        )
-
-    def glance_frames(
-        self, batch: VideoBatch, train: bool, draws: Draws | None
-    ) -> tuple[Array, Array | None]:
-        """Normalised glance frames ``[B, G, s, s, 3]``, and which candidates they are.
-
-        Cut from the candidates, they are one of every N/G: a random one in training, the middle one otherwise.
-        """
-        frames, indices = batch.glance, None
-        if frames is None:
-            stride = self.num_candidates // self.num_glance
-            first = jnp.arange(self.num_glance, dtype=jnp.int32)[None] * stride
-            step = jnp.full_like(first, stride // 2)
-            if train and draws is not None:
-                step = jnp.floor(draws.glance_offsets * stride).astype(jnp.int32)
-            indices = jnp.broadcast_to(first + step, (batch.frames.shape[0], self.num_glance))
-            frames = _take_frames(batch.frames, indices)
-        frames = normalize_frames(frames, self.dtype)
-        shape = (*frames.shape[:2], self.glance_size, self.glance_size, 3)
-        return jax.image.resize(frames, shape, "bilinear", antialias=False), indices
-
-    def _frame_logits(self, features: Array, train: bool) -> Array:
-        if self.temporal == "learned":
-            return self.temporal_policy(features, train)
-        return jnp.zeros(features.shape[:2])
-
-    def _actions(self, maps: Array, draws: Draws | None, train: bool) -> tuple[Array, Array | None]:
-        """Actions ``[B, G, 4]`` and the proxy's logits ``[B, K]``, through which alone they are trained.
-
-        The proxy cuts each feature map by the box that its action stands for, and classifies the average.
-        """
-        batch, num_glance, height = maps.shape[:3]
-        if self.spatial != "learned":
-            return self._control_actions(batch, num_glance, draws), None
-        actions = self.spatial_policy(maps, train)
-        crop_size = max(1, self.patch_size * height // self.image_size)
-        low, high = (side * crop_size / self.patch_size for side in self._side_limits_px)
-        crops = crop_patches(maps, boxes_from_actions(actions, height, (low, high)), crop_size, self.crop)
-        return actions, self.proxy_head(crops.astype(jnp.float32).mean(axis=(1, 2, 3)))
-
-    def _control_actions(self, batch: int, num_glance: int, draws: Draws | None) -> Array:
-        """Boxes of the patch's own size: in the centre, uniformly anywhere, or normally around the centre."""
-        place = jnp.full((batch, num_glance, 2), 0.5)
-        if draws is not None and draws.control_positions is not None:
-            place = draws.control_positions[..., :2]
-        if self.spatial == "gaussian":
-            spread = jnp.sqrt(2.0) / 6 * jax.scipy.special.erfinv(2 * place - 1)
-            place = jnp.clip(0.5 + spread, 0, 1)
-        return jnp.concatenate([place, jnp.full_like(place, self._patch_action)], axis=-1)
-
-    def choose_frames(
-        self, glance: Glance, train: bool, draws: Draws | None
-    ) -> tuple[Array, Array | None, Array]:
-        """Chosen candidates ``[B, F]``, the straight-through gate ``[B, F]`` or None, and the quantiles τ."""
-        weights = jax.nn.softmax(glance.frame_logits / self.temperature, axis=-1)
-        thresholds = draws.thresholds if train and draws is not None else None
-        selection = select_frames(weights, self.num_candidates, self.num_focus, thresholds)
-        if draws is not None and draws.frame_order is not None:
-            order = jnp.argsort(draws.frame_order, axis=1)[:, : self.num_focus]
-            return jnp.sort(order, axis=1).astype(jnp.int32), None, selection.positions
-        gate = None
-        if train and self._straight_through("gate"):
-            gate = straight_through_gate(weights, selection.indices, self.num_candidates)
-        return selection.indices, gate, selection.positions
-
-    def _straight_through(self, form: str) -> bool:
-        return self.temporal_estimator == "straight_through" and self.straight_through == form
-
-    def choose_boxes(self, glance: Glance, indices: Array) -> Array:
-        """Boxes ``[B, F, 4]`` in pixels: actions interpolated linearly from the glance to the chosen frames."""
-        num_glance = glance.actions.shape[1]
-        at = (indices.astype(jnp.float32) + 0.5) * (num_glance / self.num_candidates) - 0.5
-        places = jnp.arange(num_glance, dtype=jnp.float32)[None, None]
-        distance = jnp.abs(jnp.clip(at, 0, num_glance - 1)[..., None] - places)
-        mix = jax.nn.relu(1 - distance)
-        actions = jnp.einsum("bfg,bga->bfa", mix, glance.actions, precision=jax.lax.Precision.HIGHEST)
-        return boxes_from_actions(actions, self.image_size, self._side_limits_px)
-
-    @property
-    def _side_limits_px(self) -> tuple[float, float]:
-        low, high = self.side_limits
-        return low * self.image_size, high * self.image_size
-
-    @property
-    def _patch_action(self) -> float:
-        """The size action whose box has the patch's own side, so that random patches are not resampled."""
-        low, high = self._side_limits_px
-        return min(max((self.patch_size - low) / (high - low), 0.0), 1.0) if high > low else 0.0
-
-    def _random_boxes(self, like: Array, draws: Draws) -> Array:
-        place = jnp.broadcast_to(draws.positions, (*like.shape[:2], 2))
-        actions = jnp.concatenate([place, jnp.full_like(place, self._patch_action)], axis=-1)
-        return boxes_from_actions(actions, self.image_size, self._side_limits_px)
-
-    def _look(
-        self, batch: VideoBatch, indices: Array, positions: Array, passes: list[Array], train: bool
-    ) -> list[Array]:
-        """Features ``[B, F, D']`` for each set of boxes, all through the local encoder as one batch."""
-        frames = normalize_frames(_take_frames(batch.frames, indices), self.dtype)
-        patches = [self.cut_patches(frames, boxes) for boxes in passes]
-        if train and self._straight_through("pixels"):
-            following = jnp.minimum(indices + 1, self.num_candidates - 1)
-            next_frames = normalize_frames(_take_frames(batch.frames, following), self.dtype)
-            patches = [
-                straight_through_pixels(patch, self.cut_patches(next_frames, boxes), positions)
-                for patch, boxes in zip(patches, passes, strict=True)
-            ]
-        features = self.local_encoder(jnp.concatenate(patches), train).pooled
-        return jnp.split(features, len(passes))
-
-    def cut_patches(self, frames: Array, boxes: Array) -> Array:
-        """Patches ``[B, F, P, P, 3]`` of normalised frames; the policies never learn through these pixels."""
-        return crop_patches(frames, jax.lax.stop_gradient(boxes), self.patch_size, self.crop)
-
-    def classify(
-        self,
-        glance: Glance,
-        features: Array,
-        gate: Array | None,
-        boxes: Array,
-        keys: Array | None,
-        train: bool,
-    ) -> PassOutput:
-        """Exit and per-frame logits of local features ``[B, F, D']``."""
-        if gate is not None:
-            features = features * gate[..., None].astype(features.dtype)
-        focus = self.classifier.focus_exits(features, glance.pooled_max, keys, train)
-        return PassOutput(
-            exit_logits=jnp.concatenate([glance.exit_logits, focus], axis=1),
-            local_logits=self.local_head(features, keys, train),
-            boxes=boxes,
-        )
-
-    def _temporal_logits(self, glance: Glance, draws: Draws | None) -> Array | None:
-        if self.temporal_estimator == "straight_through" or self.temporal != "learned":
-            return None
-        weights = jax.nn.softmax(glance.frame_logits, axis=-1)
-        rounds = num_rounds(self.num_glance)
-        if self.temporal_estimator == "exact":
-            coefficients = exact_coefficients(weights, rounds)
-        elif draws is None or draws.gumbel is None:
-            return None
-        else:
-            coefficients = monte_carlo_coefficients(weights, rounds, draws.gumbel)
-        return expected_logits(coefficients, glance.global_logits)
-
-
-def _take_frames(frames: Array, indices: Array) -> Array:
-    return jnp.take_along_axis(frames, indices[:, :, None, None, None], axis=1)
-
-
-def _keys(draws: Draws | None, turn: int, train: bool) -> Array | None:
-    """The dropout keys of one of the two passes."""
-    if not train or draws is None or draws.dropout is None:
-        return None
-    return jax.vmap(partial(jax.random.fold_in, data=turn))(draws.dropout)
+    def focus_exits(self, features: Array, memory: Array, keys: Array | None, train: bool) -> Array:
+        """Logits ``[B, F, K]``: an exit after each focus frame."""
+        return self.classifier.focus_exits(features, memory, keys, train)
