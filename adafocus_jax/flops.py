@@ -30,18 +30,19 @@ def count_macs(function: Callable[..., Any], *args: Any) -> int:
     depend on is left out, as compilers do. Nothing is computed.
 
     Args:
-        function: anything that ``jax.make_jaxpr`` can trace.
-        *args: its arguments: pytrees of arrays, or of ``jax.ShapeDtypeStruct``.
+      function: anything that ``jax.make_jaxpr`` can trace.
+      *args: its arguments: pytrees of arrays, or of ``jax.ShapeDtypeStruct``.
 
     Returns:
-        A number of multiply-adds, exact. A branch counts as its dearest alternative, a scan as often as it runs.
+      A number of multiply-adds, exact. A branch counts as its dearest alternative, a scan as often as it runs.
 
     Raises:
-        ValueError: for a ``while`` loop that multiplies matrices, since the number of its rounds is unknown.
+      ValueError: for a ``while`` loop that multiplies matrices, since the number of its rounds is unknown.
 
-    >>> x, w = jax.ShapeDtypeStruct((8, 3), "float32"), jax.ShapeDtypeStruct((3, 5), "float32")
-    >>> count_macs(lambda x, w: x @ w, x, w)
-    120
+    Example:
+      >>> x, w = jax.ShapeDtypeStruct((8, 3), "float32"), jax.ShapeDtypeStruct((3, 5), "float32")
+      >>> count_macs(lambda x, w: x @ w, x, w)
+      120
     """
     with lowering_for("reference"):
         jaxpr = jax.make_jaxpr(function)(*args).jaxpr

@@ -25,8 +25,8 @@ def normalize_frames(frames: Array, dtype: jnp.dtype = jnp.float32) -> Array:
       TypeError: ``frames`` is neither uint8 nor floating.
 
     Example:
-      >>> normalize_frames(np.full((1, 3), 255, np.uint8)).round(2).tolist()
-      [[2.25, 2.43, 2.64]]
+      >>> [round(value, 2) for value in normalize_frames(np.full(3, 255, np.uint8)).tolist()]
+      [2.25, 2.43, 2.64]
     """
     if jnp.issubdtype(frames.dtype, jnp.floating):
         return jnp.asarray(frames, dtype)

@@ -122,11 +122,12 @@ def train(
     with Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys) as checkpoints:
         # The order of things: resume from the newest readable checkpoint of this workdir, else start fresh.
         state = checkpoints.restore_latest(shapes)
+        feed = batches(0 if state is None else int(state.step))
         if state is None:
             state = jax.device_get(create())
         else:
             log.info("resuming from step %d of %s", int(state.step), workdir)
-        return _Run(step, checkpoints, options, evaluate, workdir).go(state, batches)
+        return _Run(step, checkpoints, options, evaluate, workdir).go(state, feed)
 
 
 def prefetch(
@@ -162,7 +163,7 @@ class _Run:
         self.window: list[dict[str, float]] = []
         """Scalars fetched since the last row."""
 
-    def go(self, state: TrainState, batches: Batches) -> TrainResult:
+    def go(self, state: TrainState, batches: Iterable[Mapping[str, np.ndarray]]) -> TrainResult:
         start, num_steps = int(state.step), self.options.num_steps
         if start >= num_steps:
             log.info("nothing to do: %s has all %d steps", self.workdir, num_steps)
@@ -174,8 +175,10 @@ class _Run:
             stack.enter_context(self.signals)
             return self._steps(self.step.put_state(state), start, batches)
 
-    def _steps(self, state: TrainState, start: int, batches: Batches) -> TrainResult:
-        feed = prefetch(batches(start), self.step.put_batch)
+    def _steps(
+        self, state: TrainState, start: int, batches: Iterable[Mapping[str, np.ndarray]]
+    ) -> TrainResult:
+        feed = prefetch(batches, self.step.put_batch)
         for done in range(start + 1, self.options.num_steps + 1):
             with self.meter.waiting():
                 batch = next(feed)

@@ -144,12 +144,12 @@ def test_reading_takes_the_next_where_the_best_is_damaged_and_touches_nothing(wo
 def test_when_all_are_damaged_one_line_says_so(workdir):
     for step in (3, 5, 6):
         damage_missing(workdir / "checkpoints" / str(step))
-    with pytest.raises(UserError, match="no readable checkpoint in .*6: .*5: ") as caught:
+    with pytest.raises(UserError, match=r"no readable checkpoint in .*6: .*5: ") as caught:
         load_checkpoint(workdir, "latest")
     assert "\n" not in str(caught.value)
     with (
         Checkpoints(workdir / "checkpoints", CONFIG) as checkpoints,
-        pytest.raises(UserError, match="every checkpoint .* is damaged and set aside"),
+        pytest.raises(UserError, match=r"every checkpoint .* is damaged and set aside"),
     ):
         checkpoints.restore_latest(state(0))
 

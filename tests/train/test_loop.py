@@ -25,7 +25,9 @@ def assert_same_end(workdir, reference):
     assert ours.step == theirs.step == 12
     jax.tree.map(np.testing.assert_array_equal, ours.variables, theirs.variables)
     timed = ("examples_per_sec", "data_wait_frac")
-    logs = [[{k: v for k, v in row.items() if k not in timed} for row in rows(d)] for d in (workdir, reference)]
+    logs = [
+        [{k: v for k, v in row.items() if k not in timed} for row in rows(d)] for d in (workdir, reference)
+    ]
     assert [row["step"] for row in logs[0]] == [2, 4, 6, 8, 10, 12]
     assert logs[0][-1] == logs[1][-1]
 
@@ -109,12 +111,12 @@ def test_a_loss_that_is_not_finite_stops_and_is_never_saved(toy, tmp_path):
 
 
 def test_divergence_between_two_rows_is_found_before_saving(toy, tmp_path):
-    with pytest.raises(TrainingDivergedError, match="step 3: .* last good checkpoint: none yet"):
+    with pytest.raises(TrainingDivergedError, match=r"step 3: .* last good checkpoint: none yet"):
         toy.run(tmp_path, poison=2, log_every=100)
 
 
 def test_parameters_that_overflow_are_not_saved_though_the_loss_is_finite(toy, tmp_path):
-    with pytest.raises(TrainingDivergedError, match="step 1: params/.* is not finite"):
+    with pytest.raises(TrainingDivergedError, match=r"step 1: params/.* is not finite"):
         toy.run(tmp_path, steps=1, learning_rate=3e38)
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 

@@ -24,7 +24,9 @@ def parameters():
     rng = np.random.default_rng(0)
     shapes = {"encoder": {"kernel": (3, 4), "bias": (4,)}, "classifier": {"kernel": (4, 2)}, "scale": (5,)}
     return jax.tree.map(
-        lambda shape: rng.standard_normal(shape).astype(np.float32), shapes, is_leaf=lambda x: type(x) is tuple
+        lambda shape: rng.standard_normal(shape).astype(np.float32),
+        shapes,
+        is_leaf=lambda x: type(x) is tuple,
     )
 
 
@@ -75,7 +77,9 @@ def test_equals_torch_sgd_with_groups(clip_norm):
 def test_a_delayed_group_waits_for_its_share_of_the_steps():
     groups = (ParamGroup("encoder/.*", delay_frac=0.5), ParamGroup(".*"))
     history = updated(OptimizerOptions(0.1, 4, groups), 4)
-    moved = [not np.array_equal(params["encoder"]["bias"], parameters()["encoder"]["bias"]) for params in history]
+    moved = [
+        not np.array_equal(params["encoder"]["bias"], parameters()["encoder"]["bias"]) for params in history
+    ]
     assert moved == [False, False, True, True]
     assert not np.array_equal(history[0]["scale"], parameters()["scale"])
 

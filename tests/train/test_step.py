@@ -24,7 +24,9 @@ def make(toy, norm_axis="batch", parallel="pmap", devices=4):
     model = toy.Toy(norm_axis=norm_axis)
     params = init_variables(model, run_keys(0)[0])["params"]
     optimizer = make_optimizer(toy.SGD, params, num_steps=10, batch_size=toy.BATCH)
-    step = make_train_step(model, optimizer, toy.loss, seed=0, parallel=parallel, devices=jax.devices()[:devices])
+    step = make_train_step(
+        model, optimizer, toy.loss, seed=0, parallel=parallel, devices=jax.devices()[:devices]
+    )
     return jax.device_get(create_state(model, optimizer.transform, seed=0)), step
 
 
@@ -107,7 +109,7 @@ def test_unknown_parallel_is_refused(toy):
 def test_a_batch_that_devices_do_not_divide_names_the_nearest_sizes():
     with pytest.raises(UserError, match="a batch of 30 does not divide over 4 devices: take 28 or 32"):
         check_batch_size(30, 4)
-    with pytest.raises(UserError, match="take 4$"):
+    with pytest.raises(UserError, match=r"take 4$"):
         check_batch_size(3, 4)
 
 
@@ -126,7 +128,7 @@ def test_policy_statistics_in_closed_form():
     weights = jnp.array([[0.25, 0.25, 0.25, 0.25], [1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])
     actions = jnp.array([0.001, 0.5, 0.995, 0.01])[None, None]
     boxes = jnp.array([[[0.0, 0, 10, 20], [0, 0, 30, 40]]])
-    rest = dict.fromkeys([field for field in ModelOutput.__dataclass_fields__])
+    rest = dict.fromkeys(ModelOutput.__dataclass_fields__)
     out = ModelOutput(**{**rest, "frame_weights": weights, "actions": actions, "boxes": boxes})
     statistics = {name: float(value) for name, value in policy_statistics(out).items()}
     assert statistics == pytest.approx(

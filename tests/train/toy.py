@@ -100,7 +100,9 @@ def shapes():
     return VideoBatch(**{name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch(0).items()})
 
 
-def run(workdir, *, steps=12, poison=None, at=None, evaluate=None, config=None, learning_rate=0.05, **options):
+def run(
+    workdir, *, steps=12, poison=None, at=None, evaluate=None, config=None, learning_rate=0.05, **options
+):
     """Trains the toy in ``workdir``."""
     options = {"log_every": 2, "checkpoint_every": 3, **options}
     return train(

@@ -1,0 +1,102 @@
+"""``adafocus train`` as a process: signals, exit status, divergence. The main job has its own test."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from adafocus_jax.checkpoint import load_checkpoint
+from adafocus_jax.cli.main import main, run_command
+from adafocus_jax.demo.videos import write_videos
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "--config.model.num_candidates=4",
+    "--config.model.num_glance=2",
+    "--config.model.num_focus=1",
+    "--config.model.image_size=48",
+    "--config.model.glance_size=24",
+    "--config.model.patch_size=16",
+    "--config.model.width=0.5",
+    "--config.data.resize=48",
+    "--config.train.batch_size=8",
+    "--config.train.log_every=1",
+]
+
+
+@pytest.fixture(autouse=True)
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("train")
+    write_videos(out / "videos", num_train=10, num_test=10, workers=1, progress=False)
+    videos = out / "videos"
+    prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
+    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+    return out / "records"
+
+
+def words(records, workdir, *flags):
+    config = ["--config", str(ROOT / "configs" / "demo.py")]
+    return ["train", *config, "--data", str(records), "--workdir", str(workdir), *SMALL, *flags]
+
+
+def test_sigterm_saves_and_exits_with_143_and_the_same_command_goes_on(records, tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    environment["XLA_FLAGS"] = os.environ["XLA_FLAGS"] + " --xla_backend_optimization_level=0"
+    command = [sys.executable, "-m", "adafocus_jax.cli.main", *words(records, tmp_path)]
+    for attempt in range(2):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        log = tmp_path / "metrics.jsonl"
+        before = len(log.read_text().splitlines()) if log.exists() else 0
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and process.poll() is None:
+            if log.exists() and len(log.read_text().splitlines()) > before:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 143, errors
+        assert ("resuming from step" in errors) == (attempt == 1)
+        assert "Traceback" not in errors
+    config, _, step = load_checkpoint(tmp_path, "latest")
+    assert step == len(log.read_text().splitlines())
+    assert len(config["classes"]) == config["model"]["num_classes"] == 10
+
+
+def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, capsys):
+    flags = [
+        "--config.optimizer.lr=1e30",
+        "--config.optimizer.clip_norm=0",
+        "--config.optimizer.warmup_frac=0",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        main(words(records, tmp_path, *flags))
+    text = str(stop.value.code)  # which Python prints, exiting with 1
+    assert "adafocus train: training diverged at step" in text
+    assert "loss/total" in text
+    assert "last good checkpoint: none yet" in text
+    assert "\n" not in text
+
+
+def test_figures_come_as_json_and_training_ends_evaluated(records, tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    run = words(records, tmp_path / "run", "--config.train.steps=2", "--config.train.parallel=shard_map")
+    assert main([*run, "--json", str(figures)]) == 0
+    assert json.loads(figures.read_text()).keys() == {"step", "top1", "top5", "mAP"}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["split"]) for row in rows] == [(1, "train"), (2, "train"), (2, "eval")]
+    out, err = capsys.readouterr()
+    assert f"checkpoints in {tmp_path / 'run'}" in out
+    assert "learning rate 0.05 belongs to a batch of 16: rescaled linearly to 0.025 for a batch of 8" in err
