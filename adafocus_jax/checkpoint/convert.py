@@ -14,7 +14,14 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from adafocus_jax.checkpoint.read import require_same_arrays
-from adafocus_jax.checkpoint.rules import ENCODERS, Names, Rule, encoder_names, model_names
+from adafocus_jax.checkpoint.rules import (
+    ENCODERS,
+    Names,
+    Rule,
+    classifier_names,
+    encoder_names,
+    release_names,
+)
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import init_variables
 
@@ -47,7 +54,8 @@ def convert_state_dict(
     Args:
       state_dict: name to array, or whatever ``np.asarray`` takes.
       model: of ``create_model``, or a plain encoder.
-      part: ``global_encoder`` or ``local_encoder``: the state dict holds that encoder of ``model`` alone.
+      part: ``global_encoder`` or ``local_encoder`` (``encoder`` of a plain classifier): the state dict is of that
+        encoder of ``model``, and a classifier in it is ignored.
 
     Returns:
       ``{"params", "batch_stats"}`` of float32 NumPy arrays in the structure of ``init_variables(model)``; with
@@ -57,10 +65,9 @@ def convert_state_dict(
       UserError: a name is missing or left over, or a shape differs; the first of each are listed.
     """
     tensors = {name.removeprefix("module."): value for name, value in state_dict.items()}
-    if part is not None and part not in ENCODERS:
-        raise UserError(f"unknown part {part!r}: choose one of {', '.join(ENCODERS)}")
     shapes = _shapes(model)
     if part is not None:
+        _require_part(model, part)
         shapes = {path: shape for path, shape in shapes.items() if path.split("/")[1] == part}
     fits = [_Fit(tensors, shapes, names) for names in _dialects(model, part, shapes)]
     best = min(fits, key=lambda fit: len(fit.missing) + len(fit.left_over))
@@ -89,7 +96,7 @@ def to_state_dict(variables: Mapping[str, Any], model: nn.Module) -> dict[str, n
         tensors |= place.write(arrays[path])
         if path.endswith("/mean"):
             tensors[f"{place.names[0].rpartition('.')[0]}.{COUNTER}"] = np.zeros((), np.int64)
-    for rule in names.unused:
+    for rule in names.head:
         width = shapes.get(f"params/{rule.path}/kernel", ())[:1]
         if width:
             tensors[f"{rule.name}.weight"] = np.zeros((IMAGENET_CLASSES, *width), np.float32)
@@ -148,8 +155,8 @@ class _Fit:
         self.places = _places(shapes, names)
         wanted = {name: place for place in self.places.values() for name in place.names}
         unknown = [name for name in tensors if name not in wanted]
-        self.ignored = [name for name in unknown if _is_ignored(name, names.unused)]
-        self.left_over = [name for name in unknown if not _is_ignored(name, names.unused)]
+        self.ignored = [name for name in unknown if _is_ignored(name, names.head)]
+        self.left_over = [name for name in unknown if not _is_ignored(name, names.head)]
         self.missing = [name for name in wanted if name not in tensors]
         self.wanted, self.found = wanted, tensors
         self.reshaped = {
@@ -213,9 +220,21 @@ def _dialects(model: nn.Module, part: str | None, shapes: Mapping[str, tuple[int
     if part is not None:
         yield from (names.within("", f"{part}/") for names in encoder_names(getattr(model, part)))
     elif hasattr(model, "global_encoder"):
-        yield model_names(model, {path.split("/", 1)[1].rsplit("/", 1)[0] for path in shapes})
+        yield release_names(model, pooling="params/classifier/glance_hidden/kernel" in shapes)
+    elif hasattr(model, "encoder"):
+        yield from classifier_names(model.encoder)
     else:
         yield from encoder_names(model)
+
+
+def _require_part(model: nn.Module, part: str) -> None:
+    parts = [name for name in (*ENCODERS, "encoder") if hasattr(model, name)]
+    if part not in parts:
+        raise UserError(f"{type(model).__name__} has no part {part!r}: {_choice(parts)}")
+
+
+def _choice(parts: Sequence[str]) -> str:
+    return f"choose {' or '.join(parts)}" if parts else "it is converted as a whole"
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -223,15 +242,15 @@ def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
 
 
-def _initial(model: nn.Module) -> dict[str, Any]:
-    if hasattr(model, "global_encoder"):
+def _initial(model: Any) -> dict[str, Any]:
+    if hasattr(model, "num_classes"):
         return init_variables(model, jax.random.key(0))
     return dict(model.init(jax.random.key(0), jnp.zeros((1, 2, 64, 64, 3)), False))
 
 
-def _is_ignored(name: str, unused: Sequence[Rule]) -> bool:
+def _is_ignored(name: str, head: Sequence[Rule]) -> bool:
     layer, _, leaf = name.rpartition(".")
-    return leaf == COUNTER or any(layer == rule.name for rule in unused)
+    return leaf == COUNTER or any(layer == rule.name for rule in head)
 
 
 def _variant(names: Mapping[str, Any]) -> str | None:

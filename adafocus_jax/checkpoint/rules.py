@@ -1,14 +1,15 @@
 """PyTorch's names for our parameters, as tables: one row per kind of layer, one table per network.
 
-A row reads: the layer's name in PyTorch, its path here, and the axes of its kernel there and here. ``<s>`` stands for
-a number that is the same on both sides, ``<s+1>`` for the next one. Axes are letters: O outputs, I inputs, D H W time and
-space, E exits (one layer per exit there, stacked here), 1 an axis of length one. The first row that fits counts.
+A row reads: the layer's name in PyTorch, its path here, and the axes of its kernel there and here. ``<s>`` is a number
+that is the same on both sides, ``<s+1>`` the next one. Axes are letters: O outputs, I inputs, D H W time and space,
+E exits (one layer per exit there, stacked here), 1 an axis of length one. The first row that fits counts.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from flax import linen as nn
@@ -64,8 +65,8 @@ class Names(NamedTuple):
     """How one code base names what is in a model."""
 
     rules: tuple[Rule, ...]
-    unused: tuple[Rule, ...] = ()
-    """ImageNet's linear layers, which its state dicts carry for nothing; a path is that of a layer on the same input."""
+    head: tuple[Rule, ...] = ()
+    """Of the classifier that its state dicts carry too and that is ignored, unless it is what is wanted."""
 
     def within(self, name: str, path: str) -> Names:
         """The same within a larger module of that name and path."""
@@ -156,8 +157,13 @@ X3D_SLOWFAST = (
     Rule("head.conv_5", "last", POINT_CONV),
     Rule("head.conv_5_bn", "last_bn"),
 )
+X3D_SLOWFAST_HEAD = (
+    Rule("head.lin_5", "hidden", POINT_LINEAR),
+    Rule("head.projection", "logits", LINEAR),
+)
 
-POLICIES = (
+ENCODERS = {"global_encoder": "global_CNN", "local_encoder": "local_CNN"}
+POLICIES: tuple[Rule, ...] = (
     Rule("spatial_policy.encoder.0", "spatial_policy/conv1", POINT_LINEAR),
     Rule("spatial_policy.encoder.1", "spatial_policy/norm1"),
     Rule("spatial_policy.encoder.3", "spatial_policy/conv2", CONV_3D),
@@ -173,7 +179,7 @@ POLICIES = (
 )
 """The authors' release; so are all below."""
 
-UNI_ADAFOCUS = (
+UNI_ADAFOCUS: tuple[Rule, ...] = (
     *POLICIES,
     Rule("global_CNN_fc.1", "global_head/linear", LINEAR),
     Rule("local_CNN_fc.1", "local_head/linear", LINEAR),
@@ -185,12 +191,12 @@ UNI_ADAFOCUS = (
     Rule("classifier.global_classifiers.<e>.1", "classifier/glance_heads", EXITS),
     Rule("classifier.local_classifiers.<e>.1", "classifier/focus_heads", EXITS),
 )
-UNI_ADAFOCUS_UNUSED = (
+UNI_ADAFOCUS_UNUSED = (  # ImageNet's, each on the input of the layer at its path
     Rule("global_CNN.classifier", "global_head/linear", LINEAR),
     Rule("local_CNN.fc", "local_head/linear", LINEAR),
 )
 
-UNI_ADAFOCUS_TSM = (
+UNI_ADAFOCUS_TSM: tuple[Rule, ...] = (
     *POLICIES,
     Rule("global_CNN.new_fc", "global_final_head/linear", LINEAR),
     Rule("global_CNN.new_new_fc", "global_head/linear", LINEAR),
@@ -199,18 +205,16 @@ UNI_ADAFOCUS_TSM = (
     Rule("aux_fc", "proxy_head", LINEAR),
 )
 
-ENCODERS = {"global_encoder": "global_CNN", "local_encoder": "local_CNN"}
-
-UNI_ADAFOCUS_X3D = (
+UNI_ADAFOCUS_X3D: tuple[Rule, ...] = (
     *POLICIES,
-    Rule("global_CNN.head.lin_5", "global_final_head/hidden_fc", POINT_LINEAR),
-    Rule("global_CNN.head.projection", "global_final_head/projection", LINEAR),
-    Rule("global_CNN_head.0", "global_head/hidden_fc", LINEAR),
-    Rule("global_CNN_head.3", "global_head/projection", LINEAR),
-    Rule("local_CNN.head.lin_5", "local_final_head/hidden_fc", POINT_LINEAR),
-    Rule("local_CNN.head.projection", "local_final_head/projection", LINEAR),
-    Rule("local_CNN_head.0", "local_head/hidden_fc", LINEAR),
-    Rule("local_CNN_head.3", "local_head/projection", LINEAR),
+    Rule("global_CNN.head.lin_5", "global_final_head/hidden", POINT_LINEAR),
+    Rule("global_CNN.head.projection", "global_final_head/logits", LINEAR),
+    Rule("global_CNN_head.0", "global_head/hidden", LINEAR),
+    Rule("global_CNN_head.3", "global_head/logits", LINEAR),
+    Rule("local_CNN.head.lin_5", "local_final_head/hidden", POINT_LINEAR),
+    Rule("local_CNN.head.projection", "local_final_head/logits", LINEAR),
+    Rule("local_CNN_head.0", "local_head/hidden", LINEAR),
+    Rule("local_CNN_head.3", "local_head/logits", LINEAR),
     Rule("aux_head.0", "proxy_head", LINEAR),
 )
 
@@ -218,9 +222,9 @@ UNI_ADAFOCUS_X3D = (
 def encoder_names(encoder: nn.Module) -> tuple[Names, ...]:
     """How code bases name the layers of an encoder; first the one that the authors' release took it from."""
     if isinstance(encoder, X3D):
-        return (Names(X3D_SLOWFAST, (Rule("head.lin_5", ""), Rule("head.projection", ""))),)
+        return (Names(X3D_SLOWFAST, X3D_SLOWFAST_HEAD),)
     if isinstance(encoder, ResNet):
-        plain = (Names(RESNET, (Rule("fc", ""),)),)
+        plain = (Names(RESNET, (Rule("fc", "linear", LINEAR),)),)
         return (_tsm_names(RESNET_SHIFTED), *plain) if encoder.shift else plain
     if isinstance(encoder, MobileNetV2):
         return tuple(_mobilenet_v2_names(encoder))
@@ -228,27 +232,27 @@ def encoder_names(encoder: nn.Module) -> tuple[Names, ...]:
 
 
 def _tsm_names(rules: tuple[Rule, ...]) -> Names:
-    return Names(rules, (Rule("new_fc", ""),)).within("base_model.", "")
+    return Names(Names(rules).within("base_model.", "").rules, (Rule("new_fc", "linear", LINEAR),))
 
 
 def _mobilenet_v2_names(encoder: MobileNetV2) -> Iterator[Names]:
     blocks = list(_blocks(encoder))
     ends = tuple(rule._replace(name=rule.name.format(last=len(blocks) + 1)) for rule in MOBILENET_V2_ENDS)
     if encoder.shift:
-        shifted = tuple(
+        shifted = [
             Rule(f"features.{number}.conv.0.net", f"block{number}/expand", CONV)
-            for number, (*_, shift) in enumerate(blocks, start=1)
+            for number, (_, _, shift) in enumerate(blocks, start=1)
             if shift
-        )
+        ]
         yield _tsm_names((*ends, *shifted, *MOBILENET_V2))
-    yield Names((*ends, *MOBILENET_V2), (Rule("classifier", ""),))
-    yield Names((*ends, *MOBILENET_V2_TORCHVISION), (Rule("classifier.1", ""),))
+    yield Names((*ends, *MOBILENET_V2), (Rule("classifier", "linear", LINEAR),))
+    yield Names((*ends, *MOBILENET_V2_TORCHVISION), (Rule("classifier.1", "linear", LINEAR),))
     timm = [
         rule.within(f"blocks.{stage}.{place}.", f"block{number}/")
         for number, (stage, place, _) in enumerate(blocks, start=1)
         for rule in MOBILENET_V2_TIMM_BLOCK
     ]
-    yield Names((*MOBILENET_V2_TIMM, *timm), (Rule("classifier", ""),))
+    yield Names((*MOBILENET_V2_TIMM, *timm), (Rule("classifier", "linear", LINEAR),))
 
 
 def _blocks(encoder: MobileNetV2) -> Iterator[tuple[int, int, bool]]:
@@ -262,14 +266,20 @@ def _blocks(encoder: MobileNetV2) -> Iterator[tuple[int, int, bool]]:
             before = features
 
 
-def model_names(model: nn.Module, paths: Collection[str]) -> Names:
-    """The authors' names for a whole model that has layers at ``paths``."""
-    rules, unused = UNI_ADAFOCUS_TSM, ()
-    if "classifier/glance_hidden" in paths:
-        rules, unused = UNI_ADAFOCUS, UNI_ADAFOCUS_UNUSED
-    elif "global_final_head/hidden_fc" in paths:
-        rules = UNI_ADAFOCUS_X3D
+def classifier_names(encoder: nn.Module) -> Iterator[Names]:
+    """Of a plain classifier: the encoder's code base has a head of its own."""
+    for names in encoder_names(encoder):
+        head = [rule.within("", "classifier/") for rule in names.head]
+        yield Names((*names.within("", "encoder/").rules, *head))
+
+
+def release_names(model: nn.Module, pooling: bool) -> Names:
+    """The authors' names for a whole model of two encoders; ``pooling``: with an exit after every frame."""
+    tables = [UNI_ADAFOCUS if pooling else UNI_ADAFOCUS_TSM]
+    if isinstance(getattr(model, "global_encoder", None), X3D):
+        tables = [UNI_ADAFOCUS_X3D]
     for part, name in ENCODERS.items():
-        for names in encoder_names(getattr(model, part))[:1]:
-            rules = (*rules, *names.within(f"{name}.", f"{part}/").rules)
-    return Names(rules, unused)
+        tables += [
+            names.within(f"{name}.", f"{part}/").rules for names in encoder_names(getattr(model, part))[:1]
+        ]
+    return Names(tuple(itertools.chain(*tables)), UNI_ADAFOCUS_UNUSED if pooling else ())
