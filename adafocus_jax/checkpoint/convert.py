@@ -37,6 +37,8 @@ LEAVES = {
 """Our name of an array of a layer to PyTorch's."""
 COUNTER = "num_batches_tracked"
 IMAGENET_CLASSES = 1000
+HEADS = ("aux_fc", "aux_head.0", "new_fc", "head.projection", "fc", "classifier", "classifier.1")
+"""PyTorch's names of layers that end in a logit per class, one for each kind of model."""
 VARIANTS = {"classifier.global_mlp.": "uni_adafocus", ".base_model.": "uni_adafocus_tsm"}
 VARIANTS |= {".pathway0_": "uni_adafocus_x3d"}
 """Part of a name that only one variant's checkpoints have."""
@@ -102,6 +104,16 @@ def to_state_dict(variables: Mapping[str, Any], model: nn.Module) -> dict[str, n
             tensors[f"{rule.name}.weight"] = np.zeros((IMAGENET_CLASSES, *width), np.float32)
             tensors[f"{rule.name}.bias"] = np.zeros(IMAGENET_CLASSES, np.float32)
     return tensors
+
+
+def count_classes(state_dict: Mapping[str, Any]) -> int | None:
+    """K of the model that a PyTorch state dict is of; None if it has no classifier.
+
+    >>> count_classes({"module.conv1.weight": np.zeros((8, 3, 3, 3)), "module.fc.bias": np.zeros(10)})
+    10
+    """
+    biases = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    return next((len(biases[f"{head}.bias"]) for head in HEADS if f"{head}.bias" in biases), None)
 
 
 def rearrange(array: np.ndarray, axes: str, wanted: str) -> np.ndarray:
@@ -188,6 +200,8 @@ class _Fit:
         found, wanted = _variant(self.found), _variant(self.wanted)
         if found and wanted and found != wanted:
             return f"it is of {found}, the model is {wanted}; "
+        if found and not wanted:
+            return f"it is of a whole {found}, not of an encoder; "
         if wanted and not found and len(self.missing) == len(self.wanted):
             return f"not one name is known; of an encoder alone, say which part ({' or '.join(ENCODERS)}); "
         classes = {(has[0], wants[0]) for has, wants in self.reshaped.values() if has[1:] == wants[1:]}

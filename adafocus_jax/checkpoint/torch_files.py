@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 from adafocus_jax.errors import UserError
@@ -19,7 +19,7 @@ from adafocus_jax.errors import UserError
 CONTAINERS = ("state_dict", "model_state", "model")
 """Where checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
 SAFETENSORS = ".safetensors"
-DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+DTYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
 """Of safetensors, by its names."""
 
@@ -61,7 +61,7 @@ def _import_torch() -> Any:
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     torch = _import_torch()
-    scalar = np._core.multiarray.scalar  # the best accuracy is often saved as a number of NumPy
+    scalar = np.float64(0).__reduce__()[0]  # the best accuracy is often saved as a number of NumPy
     harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype]
     harmless += [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
     try:
@@ -89,7 +89,9 @@ def _weights(path: Path, content: Any) -> dict[str, Any]:
     weights = found[0] if found else content
     if isinstance(weights, dict) and weights and all(hasattr(value, "shape") for value in weights.values()):
         return weights
-    keys = f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else "no dict"
+    keys = (
+        f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else "no dict"
+    )
     raise UserError(f"{path} holds no state dict, neither as such nor under {', '.join(CONTAINERS)}: {keys}")
 
 
