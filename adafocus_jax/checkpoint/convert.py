@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,7 +92,7 @@ def to_state_dict(variables: Mapping[str, Any], model: nn.Module) -> dict[str, n
     require_same_arrays(variables, jax.eval_shape(lambda: _initial(model)), "the variables")
     arrays = {path: np.asarray(array) for path, array in flatten_dict(dict(variables), sep="/").items()}
     shapes = {path: array.shape for path, array in arrays.items()}
-    names = next(_dialects(model, None, shapes))
+    names = _dialects(model, None, shapes)[0]
     tensors: dict[str, np.ndarray] = {}
     for path, place in _places(shapes, names).items():
         tensors |= place.write(arrays[path])
@@ -230,15 +230,19 @@ def _place(path: str, shape: tuple[int, ...], rules: Sequence[Rule]) -> _Place:
     raise UserError(f"no PyTorch name is known for the layer {layer} of this model")
 
 
-def _dialects(model: nn.Module, part: str | None, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Names]:
+def _dialects(model: nn.Module, part: str | None, shapes: Mapping[str, tuple[int, ...]]) -> list[Names]:
+    """The ways in which a state dict may name what is at the paths of ``shapes``."""
     if part is not None:
-        yield from (names.within("", f"{part}/") for names in encoder_names(getattr(model, part)))
+        dialects = [names.within("", f"{part}/") for names in encoder_names(getattr(model, part))]
     elif hasattr(model, "global_encoder"):
-        yield release_names(model, pooling="params/classifier/glance_hidden/kernel" in shapes)
+        dialects = [release_names(model, pooling="params/classifier/glance_hidden/kernel" in shapes)]
     elif hasattr(model, "encoder"):
-        yield from classifier_names(model.encoder)
+        dialects = list(classifier_names(model.encoder))
     else:
-        yield from encoder_names(model)
+        dialects = list(encoder_names(model))
+    if not dialects:
+        raise UserError(f"no PyTorch names are known for {type(model).__name__}")
+    return dialects
 
 
 def _require_part(model: nn.Module, part: str) -> None:
