@@ -5,7 +5,7 @@ import pytest
 from adafocus_jax.checkpoint import load_checkpoint
 from adafocus_jax.checkpoint.convert import convert_state_dict, to_state_dict
 from adafocus_jax.cli.main import main
-from adafocus_jax.config import make_clip_spec, make_model
+from adafocus_jax.config import make_model
 from adafocus_jax.models import create_model, init_variables
 
 torch = pytest.importorskip("torch", reason="writes PyTorch's files (pip install torch)")
@@ -52,7 +52,7 @@ def test_there_and_back(convert, theirs, state_dict, model, tmp_path):
     loaded = load_checkpoint(tmp_path / "ours")
     assert loaded.step == 0
     jax.tree.map(np.testing.assert_array_equal, loaded.variables, convert_state_dict(state_dict, model))
-    assert make_model(loaded.config).num_candidates == make_clip_spec(loaded.config).num_candidates == 24
+    assert make_model(loaded.config).num_candidates == 24
 
     status, text = convert(tmp_path / "ours", tmp_path / "back.pth.tar", "--to-torch")
     assert status == 0, text
