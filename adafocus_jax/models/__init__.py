@@ -1,6 +1,6 @@
 """The networks: ``create_model`` by name, ``init_variables``, ``sample_draws`` for one step's randomness."""
 
 from adafocus_jax.models.draws import sample_draws
-from adafocus_jax.models.registry import ENCODERS, MODELS, create_model, init_variables
+from adafocus_jax.models.registry import ENCODERS, MODELS, create_model, init_variables, model_defaults
 
-__all__ = ["ENCODERS", "MODELS", "create_model", "init_variables", "sample_draws"]
+__all__ = ["ENCODERS", "MODELS", "create_model", "init_variables", "model_defaults", "sample_draws"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, get_args
@@ -68,8 +68,8 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> UniAdaFocu
       name: a key of ``MODELS``.
       num_classes: ``K``.
       **arguments: any field of ``UniAdaFocus`` (``num_glance``, ``num_candidates``, ``num_focus``, ``image_size``,
-        ``glance_size``, ``patch_size``, ``side_limits``, ``temporal_estimator``, ``dropout``, …); ``global_encoder`` and
-        ``local_encoder`` by name in ``ENCODERS``; ``width``, a multiplier of both encoders' channels; ``dtype``
+        ``glance_size``, ``patch_size``, ``side_limits``, ``temporal_estimator``, ``dropout``, …); ``global_encoder``
+        and ``local_encoder`` by name in ``ENCODERS``; ``width``, a multiplier of both encoders' channels; ``dtype``
         (``float32`` or ``bfloat16``: type of the activations); ``norm_axis``, the mapped axis over which batch norm is
         synchronised (None: per device).
 
@@ -83,18 +83,29 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> UniAdaFocu
       >>> create_model("uni_adafocus", num_classes=200, patch_size=96).num_focus
       16
     """
-    if name not in MODELS:
-        raise UserError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-    settings: dict[str, Any] = {**MODELS[name], **arguments}
+    settings = {**model_defaults(name), **arguments}
     _check_names(settings)
-    dtype = jnp.dtype(settings.pop("dtype", "float32"))
+    dtype = jnp.dtype(settings.pop("dtype"))
     norm = partial(BatchNorm, axis_name=settings.pop("norm_axis", None))
-    make = partial(_make_encoder, width=settings.pop("width", 1.0), norm=norm, dtype=dtype)
+    make = partial(_make_encoder, width=settings.pop("width"), norm=norm, dtype=dtype)
     settings |= {key: make(settings[key]) for key in ("global_encoder", "local_encoder")}
-    settings["side_limits"] = tuple(settings.get("side_limits", UniAdaFocus.side_limits))
+    settings["side_limits"] = tuple(settings["side_limits"])
     model = UniAdaFocus(num_classes=num_classes, norm=norm, dtype=dtype, **settings)
     _check_sizes(model)
     return model
+
+
+def model_defaults(name: str) -> dict[str, Any]:
+    """All arguments of ``create_model(name)`` but ``num_classes`` and ``norm_axis``, with their defaults.
+
+    Raises:
+      UserError: an unknown name.
+    """
+    if name not in MODELS:
+        raise UserError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
+    structural = {"num_classes", "global_encoder", "local_encoder", "norm", "dtype", "parent", "name"}
+    fields = {f.name: f.default for f in dataclasses.fields(UniAdaFocus) if f.name not in structural}
+    return {**fields, "width": 1.0, "dtype": "float32", **MODELS[name]}
 
 
 def init_variables(model: UniAdaFocus, rng: Array) -> dict[str, Any]:
@@ -111,10 +122,7 @@ def _make_encoder(name: str, **arguments: Any) -> nn.Module:
 
 
 def _check_names(settings: Mapping[str, Any]) -> None:
-    known = set(inspect.signature(UniAdaFocus).parameters) - {"parent", "name", "norm"} | {
-        "width",
-        "norm_axis",
-    }
+    known = {*model_defaults("uni_adafocus"), "norm_axis"}
     for key, value in settings.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
