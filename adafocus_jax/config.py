@@ -21,13 +21,14 @@ from ml_collections import ConfigDict, config_flags
 from adafocus_jax.data.pipeline import ClipSpec
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import uni_adafocus_loss
-from adafocus_jax.models import create_model
+from adafocus_jax.models import create_model, model_defaults
 from adafocus_jax.models.uni_adafocus import UniAdaFocus
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
 from adafocus_jax.train.step import AXIS, LossFunction
 
 FREE_KEYS = (
+    "data.dir",
     "data.num_workers",
     "data.num_threads",
     "train.log_every",
@@ -37,47 +38,24 @@ FREE_KEYS = (
 """What may change when a run goes on, as it does not change the parameters."""
 
 
-def base_config() -> ConfigDict:
-    """The published recipe for ActivityNet (paper, implementation details), locked. 0 stands for "not given"."""
+def base_config(model: str = "uni_adafocus") -> ConfigDict:
+    """The published recipe for ActivityNet (paper, implementation details), locked. 0 stands for "not given".
+
+    Args:
+      model: a key of ``MODELS``, whose arguments become the settings under ``model``.
+    """
     config = ConfigDict()
     config.seed = 0
-    config.model = ConfigDict(
-        {
-            "name": "uni_adafocus",
-            "num_classes": 0,  # 0: those of the data
-            "global_encoder": "mobilenet_v2",
-            "local_encoder": "resnet50",
-            "width": 1.0,
-            "num_glance": 16,
-            "num_candidates": 48,
-            "num_focus": 16,
-            "image_size": 224,
-            "glance_size": 224,
-            "patch_size": 128,
-            "side_limits": (3 / 7, 1.0),
-            "temporal_estimator": "exact",
-            "straight_through": "gate",
-            "temperature": 1.0,
-            "policy_hidden": 128,
-            "policy_last_scale": 1.0,
-            "temporal_hidden": 64,
-            "classifier_hidden": 4096,
-            "dropout": 0.2,
-            "head_dropout": 0.2,
-            "crop": "auto",
-            "dtype": "float32",
-        }
-    )
+    # num_classes 0: those of the data
+    config.model = ConfigDict({"name": model, "num_classes": 0, **model_defaults(model)})
     config.data = ConfigDict(
         {
             "dir": "",
             "train_split": "train",
-            "eval_split": "val",  # "": no evaluation
+            "val_split": "val",
             "resize": 0,  # short side at test; 0: image_size · 256 / 224
-            "num_glance": 0,  # sampled separately from the video; 0: cut from the candidates
-            "flip": True,
             "scales": (1.0, 0.875, 0.75, 0.66),
-            "augment": True,
+            "flip": True,
             "num_workers": 0,
             "num_threads": 2,
         }
@@ -96,7 +74,8 @@ def base_config() -> ConfigDict:
     # In order; a parameter belongs to the first group whose pattern its path matches in full.
     config.optimizer.groups = ConfigDict(sort_keys=False)
     for name, pattern, factor in (
-        ("glance", "(global_encoder|global_head|proxy_head)/.*", 0.5),
+        ("glance", "(global_encoder|global_head)/.*", 0.5),
+        ("proxy", "proxy_head/.*", 0.5),
         ("spatial_policy", "spatial_policy/.*", 0.2),
         ("temporal_policy", "temporal_policy/.*", 0.2),
         ("focus", "(local_encoder|local_head)/.*", 1.0),
@@ -111,10 +90,10 @@ def base_config() -> ConfigDict:
             "steps": 0,  # 0: from epochs
             "parallel": "pmap",
             "sync_batch_norm": False,
-            "log_every": 10,
+            "log_every": 20,
             "eval_every": 0,  # 0: at the end
             "checkpoint_every": 500,
-            "best_metric": "mAP",
+            "best_metric": "top1",
         }
     )
     return config.lock()
@@ -141,8 +120,9 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
-    if settings["data"]["dir"]:
-        settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
+    if not settings["data"]["dir"]:
+        raise UserError("no data: give --data DIR, the records that adafocus prepare made")
+    settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
     _check_values(settings)
     return settings
 
@@ -179,10 +159,8 @@ def clip_spec(settings: Mapping[str, Any]) -> ClipSpec:
         num_candidates=model["num_candidates"],
         image_size=model["image_size"],
         resize=data["resize"] or None,
-        num_glance=data["num_glance"] or None,
         flip=data["flip"],
         scales=tuple(data["scales"]),
-        augment=data["augment"],
     )
 
 
@@ -213,7 +191,7 @@ def train_options(settings: Mapping[str, Any], num_examples: int) -> TrainOption
 def _read_file(file: str) -> ConfigDict:
     path, _, variant = file.partition(":")
     if not os.path.isfile(path):
-        raise UserError(f"no such config file: {path}")
+        raise UserError(f"no such config file: {path!r}; give one, e.g. configs/demo.py")
     try:
         config = runpy.run_path(path)["get_config"](*[variant] if variant else [])
     except Exception as error:  # whatever the file does wrong; --debug shows where
@@ -232,40 +210,45 @@ def _check_keys(config: ConfigDict, overrides: Sequence[str]) -> None:
             if not isinstance(at, ConfigDict) or key not in at:
                 known = sorted(at) if isinstance(at, ConfigDict) else []
                 close = difflib.get_close_matches(key, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"choose among {', '.join(known)}"
+                hint = (
+                    f'Did you mean "{close[0]}" instead of "{key}"?'
+                    if close
+                    else f"choose among {', '.join(known)}"
+                )
                 raise UserError(f"unknown config key {'.'.join(path)!r}: {hint}")
             at = at[key]
 
 
-_AT_LEAST_0: tuple[Callable[[Any], bool], str] = (lambda x: x >= 0, "0 or more")
-_AT_LEAST_1: tuple[Callable[[Any], bool], str] = (lambda x: x >= 1, "1 or more")
-_POSITIVE: tuple[Callable[[Any], bool], str] = (lambda x: x > 0, "a number above 0")
-_FRACTION: tuple[Callable[[Any], bool], str] = (lambda x: 0 <= x <= 1, "a number from 0 to 1")
+_AT_LEAST_0: tuple[Callable[[Any], bool], str] = (lambda x: x >= 0, "give 0 or more")
+_AT_LEAST_1: tuple[Callable[[Any], bool], str] = (lambda x: x >= 1, "give 1 or more")
+_POSITIVE: tuple[Callable[[Any], bool], str] = (lambda x: x > 0, "give a number above 0")
+_FRACTION: tuple[Callable[[Any], bool], str] = (lambda x: 0 <= x <= 1, "give a number from 0 to 1")
 _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": _AT_LEAST_0,
     "model.num_classes": _AT_LEAST_0,
-    "model.side_limits": (lambda x: len(x) == 2, "the smallest and the largest side, such as (0.43, 1.0)"),
+    "model.side_limits": (
+        lambda x: len(x) == 2,
+        "give the smallest and the largest side, such as (0.43, 1.0)",
+    ),
     "model.width": _POSITIVE,
     "model.temperature": _POSITIVE,
-    "model.dropout": (lambda x: 0 <= x < 1, "0 or more and less than 1"),
-    "model.head_dropout": (lambda x: 0 <= x < 1, "0 or more and less than 1"),
-    "data.dir": (bool, "the folder that adafocus prepare wrote (--data DIR)"),
+    "model.dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
+    "model.head_dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "data.resize": _AT_LEAST_0,
-    "data.num_glance": _AT_LEAST_0,
     "data.num_workers": _AT_LEAST_0,
     "data.num_threads": _AT_LEAST_1,
     "loss.norm_ratio": _AT_LEAST_0,
     "loss.kl_ratio": _AT_LEAST_0,
     "optimizer.lr": _POSITIVE,
     "optimizer.reference_batch_size": _AT_LEAST_1,
-    "optimizer.momentum": (lambda x: 0 <= x < 1, "0 or more and less than 1"),
+    "optimizer.momentum": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "optimizer.weight_decay": _AT_LEAST_0,
     "optimizer.clip_norm": _AT_LEAST_0,
     "optimizer.warmup_frac": _FRACTION,
     "train.batch_size": _AT_LEAST_1,
     "train.epochs": _POSITIVE,
     "train.steps": _AT_LEAST_0,
-    "train.parallel": (lambda x: x in ("pmap", "shard_map"), "pmap or shard_map"),
+    "train.parallel": (lambda x: x in ("pmap", "shard_map"), "choose pmap or shard_map"),
     "train.log_every": _AT_LEAST_1,
     "train.eval_every": _AT_LEAST_0,
     "train.checkpoint_every": _AT_LEAST_0,
@@ -283,4 +266,4 @@ def _check_values(settings: Mapping[str, Any]) -> None:
         for key in path.split("."):
             value = value[key]
         if not valid(value):
-            raise UserError(f"config.{path}={value!r} is not valid: give {text}")
+            raise UserError(f"config.{path}={value!r} is not valid: {text}")

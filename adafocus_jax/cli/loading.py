@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from adafocus_jax.checkpoint import LoadedCheckpoint, checkpoint_folder, load_checkpoint, require_same_arrays
-from adafocus_jax.config import make_clip_spec, make_model
+from adafocus_jax.config import clip_spec, make_model
 from adafocus_jax.data.pipeline import ClipSpec
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import init_variables
@@ -68,7 +68,7 @@ def load_model(args: argparse.Namespace) -> TrainedModel:
         folder=checkpoint_folder(args.checkpoint),
         checkpoint=checkpoint,
         model=model,
-        spec=make_clip_spec(checkpoint.config),
+        spec=clip_spec(checkpoint.config),
         exit_gflops=model_cost(model).exit_gflops,
     )
 

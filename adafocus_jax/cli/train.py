@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,18 +15,19 @@ from adafocus_jax.checkpoint import FOLDER
 from adafocus_jax.cli.loading import round_up_to_devices
 from adafocus_jax.config import (
     FREE_KEYS,
-    make_clip_spec,
+    clip_spec,
+    for_classes,
+    load_config,
+    loss_function,
     make_model,
-    make_optimizer_options,
-    make_train_options,
-    parse_config,
+    optimizer_options,
+    train_options,
 )
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records import RecordSource, open_records
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
-from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models.uni_adafocus import UniAdaFocus
 from adafocus_jax.train import TrainingDivergedError, TrainOptions, train
 from adafocus_jax.types import VideoBatch
@@ -63,15 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains; returns the figures of the last evaluation."""
-    config = parse_config(args.config, args.settings)
-    if args.data:
-        config.data.dir = args.data
-    if not config.data.dir:
-        raise UserError("no data: give --data DIR, the records that adafocus prepare made")
-    source = open_records(config.data.dir, config.data.train_split)
-    settings = config.to_dict() | {"classes": list(source.classes)}
-    model, spec = make_model(settings), make_clip_spec(settings)
-    options = make_train_options(settings, len(source))
+    settings = load_config(
+        args.config, [*args.settings, *([f"--config.data.dir={args.data}"] if args.data else [])]
+    )
+    source = open_records(settings["data"]["dir"], settings["data"]["train_split"])
+    settings = for_classes(settings, source.classes)
+    model, spec, options = make_model(settings), clip_spec(settings), train_options(settings, len(source))
     data = {key: settings["data"][key] for key in ("num_workers", "num_threads")}
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:
@@ -87,15 +84,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             **data,
         )
 
-    loss = settings["loss"]
     try:
         result = train(
             model,
             batches,
             workdir=args.workdir,
             options=options,
-            optimizer=make_optimizer_options(settings),
-            loss=partial(uni_adafocus_loss, norm_ratio=loss["norm_ratio"], kl_ratio=loss["kl_ratio"]),
+            optimizer=optimizer_options(settings),
+            loss=loss_function(settings),
             batch_shapes=_batch_shapes(spec, options),
             config=settings,
             free_keys=FREE_KEYS,

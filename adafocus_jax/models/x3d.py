@@ -25,7 +25,9 @@ from adafocus_jax.models.layers import (
 from adafocus_jax.types import Array
 
 EXPANSION = 2.25
+"""Inner channels of a block, and of the last layer, per channel of its stage."""
 SQUEEZE = 1 / 16
+"""Hidden units of squeeze-excite per inner channel, rounded to eights."""
 
 
 @dataclass(frozen=True)
