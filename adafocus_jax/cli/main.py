@@ -17,6 +17,7 @@ from adafocus_jax.errors import UserError
 
 COMMANDS = {
     "demo": "the whole way on made videos, in a few CPU minutes: prepare, train, evaluate, predict, report",
+    "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
     "prepare": "turn a folder or a list of videos into sharded records",
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",

@@ -1,0 +1,121 @@
+"""PyTorch's checkpoint files, without running what they hold: ``.pth``, ``.pth.tar``, ``.pyth``, ``.safetensors``."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from adafocus_jax.errors import UserError
+
+CONTAINERS = ("state_dict", "model_state", "model")
+"""Where checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
+SAFETENSORS = ".safetensors"
+DTYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
+DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
+"""Of safetensors, by its names."""
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint by name. Nothing in the file is executed. All but safetensors needs PyTorch.
+
+    Raises:
+      UserError: no such file, PyTorch is not installed, the file is damaged, needs code to be loaded, or holds no
+        state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no such checkpoint file: {path}")
+    return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
+
+
+def write_state_dict(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes ``{"state_dict": tensors}`` as PyTorch does. Raises UserError where PyTorch is not installed."""
+    torch, path = _import_torch(), Path(path)
+    state_dict = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save({"state_dict": state_dict}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            "PyTorch's files need PyTorch (its CPU build will do): pip install 'adafocus_jax[torch]'"
+        ) from error
+    return torch
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    torch = _import_torch()
+    scalar = np.float64(0).__reduce__()[0]  # the best accuracy is often saved as a number of NumPy
+    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype]
+    harmless += [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and storage readers raise whatever they stumble over
+        raise _refusal(path, error) from error
+    return {name: _to_numpy(tensor) for name, tensor in _weights(path, content).items()}
+
+
+def _refusal(path: Path, error: Exception) -> UserError:
+    """Why PyTorch would not load a file, in one line."""
+    code = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    if code:
+        return UserError(
+            f"{path} is refused: to load it, its pickle would have to run {code[1]}; save its state_dict alone"
+        )
+    reason = " ".join(str(error).split())[:100] or type(error).__name__
+    return UserError(f"{path} is damaged, cut short, or no PyTorch checkpoint ({reason}): fetch it again")
+
+
+def _weights(path: Path, content: Any) -> dict[str, Any]:
+    found = [content[key] for key in CONTAINERS if isinstance(content, dict) and key in content]
+    weights = found[0] if found else content
+    if isinstance(weights, dict) and weights and all(hasattr(value, "shape") for value in weights.values()):
+        return weights
+    keys = (
+        f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else "no dict"
+    )
+    raise UserError(f"{path} holds no state dict, neither as such nor under {', '.join(CONTAINERS)}: {keys}")
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    tensor = tensor.detach()
+    return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """A header's length (8 bytes), the header (JSON: dtype, shape and place of each tensor), then the numbers."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8:start])
+        header.pop("__metadata__", None)
+        return {name: _safetensor(memoryview(data)[start:], **entry) for name, entry in header.items()}
+    except (ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"{path} is damaged, cut short, or no safetensors file ({reason}): fetch it again"
+        ) from error
+
+
+def _safetensor(data: memoryview, dtype: str, shape: list[int], data_offsets: tuple[int, int]) -> np.ndarray:
+    begin, end = data_offsets
+    array = np.frombuffer(data[begin:end], DTYPES[dtype]).reshape(shape)
+    return array.astype(np.float32) if dtype in ("F16", "BF16") else array

@@ -1,0 +1,172 @@
+"""``adafocus convert``: a PyTorch checkpoint becomes one of ours, or ours one of PyTorch's."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from adafocus_jax.checkpoint import FOLDER, Checkpoints, LoadedCheckpoint, load_checkpoint
+from adafocus_jax.checkpoint.convert import convert_state_dict, count_classes, to_state_dict
+from adafocus_jax.checkpoint.torch_files import read_state_dict, write_state_dict
+from adafocus_jax.config import base_config, make_model
+from adafocus_jax.data.annotations import read_classes
+from adafocus_jax.errors import UserError
+from adafocus_jax.models import MODELS, init_variables
+
+_DESCRIPTION = """\
+Turns a PyTorch checkpoint (.pth, .pth.tar, .pyth, .safetensors) into one that train, evaluate and predict take.
+
+CHECKPOINT is of the authors' release; or, with --part, of an encoder alone (torchvision, timm, TSM, SlowFast), and the
+rest of the model comes from --base or is initialised anew. Every name and shape has to fit; no code in it is run.
+Patch size and frames per video leave no trace in such a file: give those that it was trained with by --set.
+--to-torch goes the other way: CHECKPOINT is a workdir of ours, OUT a .pth.tar for the authors' code."""
+
+_EPILOG = """\
+examples:
+  adafocus convert actnet_p96.pth.tar converted/ --model uni_adafocus --set patch_size=96
+  adafocus convert mobilenet_v2.pth glance/ --model uni_adafocus --num-classes 200 --part global_encoder
+  adafocus convert resnet50.safetensors start/ --base glance/ --part local_encoder
+  adafocus convert runs/mine mine.pth.tar --to-torch"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="file of PyTorch; with --to-torch a workdir")
+    add("out", metavar="OUT", help="workdir to make; with --to-torch a file")
+    add("--model", metavar="NAME", help=f"one of {', '.join(MODELS)}")
+    add("--num-classes", type=int, metavar="K", help="(default: what the checkpoint's classifier has)")
+    add("--classes", metavar="FILE", help="class names, one per line (default: class 0, class 1, …)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the model, e.g. patch_size=96",
+    )
+    add(
+        "--part",
+        metavar="PART",
+        help="the encoder that CHECKPOINT is of: global_encoder, local_encoder or encoder",
+    )
+    add("--base", metavar="DIR", help="with --part: checkpoint of ours that the rest of the model comes from")
+    add("--to-torch", action="store_true", help="from ours to PyTorch's")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Converts, says what came out, and returns it."""
+    out = Path(args.out)
+    if out.exists():
+        raise UserError(f"{out} exists already: take another name, or remove it")
+    figures = _to_torch(args, out) if args.to_torch else _from_torch(args, out)
+    print(
+        f"{out}: {figures['model']}, {figures['num_classes']} classes, {figures['parameters'] / 1e6:.1f} M parameters"
+    )
+    return figures
+
+
+def _from_torch(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    if args.base and not args.part:
+        raise UserError("--base is what --part completes: give --part, or leave --base out")
+    state_dict = read_state_dict(args.checkpoint)
+    base = load_checkpoint(args.base) if args.base else None
+    config = _settings(args, base) if base else _fresh_settings(args, count_classes(state_dict))
+    model = make_model(config)
+    variables = convert_state_dict(state_dict, model, args.part)
+    if args.part:
+        rest = (
+            base.variables if base else jax.device_get(init_variables(model, jax.random.key(config["seed"])))
+        )
+        variables = {kind: rest[kind] | variables[kind] for kind in variables}
+    _write_workdir(out, config, variables)
+    return _figures(config, variables)
+
+
+def _to_torch(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    loaded = load_checkpoint(args.checkpoint)
+    config = _settings(args, loaded)
+    tensors = to_state_dict(loaded.variables, make_model(config))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_state_dict(out, tensors)
+    return _figures(config, loaded.variables)
+
+
+def _figures(config: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    return {"model": config["model"]["name"], "num_classes": len(config["classes"]), "parameters": count}
+
+
+def _fresh_settings(args: argparse.Namespace, found_classes: int | None) -> dict[str, Any]:
+    """The configuration of a run that would have made this checkpoint, as far as it is known."""
+    if args.model not in MODELS:
+        given = f"unknown model {args.model!r}" if args.model else "which model is it? give --model"
+        raise UserError(f"{given}: choose one of {', '.join(MODELS)}")
+    config = base_config(args.model)
+    for name, value in _arguments(args).items():
+        try:
+            with config.unlocked():  # a name that the model does not know is the model's to refuse
+                config.model[name] = value
+        except (TypeError, ValueError) as error:
+            raise UserError(f"--set {name}={value}: {' '.join(str(error).split())}") from error
+    return config.to_dict() | {"classes": _classes(args, None if args.part else found_classes)}
+
+
+def _classes(args: argparse.Namespace, found: int | None) -> list[str]:
+    names = list(read_classes(args.classes)) if args.classes else None
+    number = args.num_classes or (len(names) if names else found)
+    if number is None:
+        raise UserError(
+            "how many classes has the model? an encoder does not tell: give --num-classes or --classes"
+        )
+    if names and len(names) != number:
+        raise UserError(f"--classes {args.classes} names {len(names)} classes, --num-classes says {number}")
+    return names or [f"class {k}" for k in range(number)]
+
+
+def _arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """What ``--set`` says, as Python values where it is one."""
+    arguments = {}
+    for word in args.set:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"--set {word}: write NAME=VALUE, e.g. --set patch_size=96")
+        try:
+            arguments[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            arguments[name] = text
+    return arguments
+
+
+def _settings(args: argparse.Namespace, loaded: LoadedCheckpoint) -> dict[str, Any]:
+    """The configuration of a checkpoint of ours, after what the command line says has been checked against it."""
+    config = loaded.config
+    has = config["model"] | {"classes": len(config["classes"])}
+    said = _arguments(args) | {"name": args.model, "classes": args.num_classes}
+    for name, value in said.items():
+        if value is not None and has.get(name) != value:
+            raise UserError(
+                f"the checkpoint's model has {name} {has.get(name)}, the command line says {value}"
+            )
+    if args.classes and list(read_classes(args.classes)) != list(config["classes"]):
+        raise UserError(f"the classes of {args.classes} are not those of the checkpoint")
+    return config
+
+
+def _write_workdir(out: Path, config: dict[str, Any], variables: dict[str, Any]) -> None:
+    """Under another name first, so that ``out`` is whole or not there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with Checkpoints(temporary / FOLDER, config) as checkpoints:
+            checkpoints.save(0, {"step": np.zeros((), np.int32), **variables})
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
