@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_flags
 from adafocus_jax.data.pipeline import ClipSpec
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import uni_adafocus_loss
-from adafocus_jax.models import create_model, model_defaults
+from adafocus_jax.models import MODELS, create_model, model_defaults
 from adafocus_jax.models.uni_adafocus import UniAdaFocus
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
@@ -147,9 +147,19 @@ def for_classes(settings: Mapping[str, Any], classes: Sequence[str]) -> dict[str
 
 
 def make_model(settings: Mapping[str, Any]) -> UniAdaFocus:
-    """The model of completed settings, or of those saved beside a checkpoint."""
+    """The model of completed settings, or of those saved beside a checkpoint.
+
+    Raises:
+      UserError: arguments that do not fit, or a model that is built from Python alone (``create_model``).
+    """
     norm_axis = AXIS if settings["train"]["sync_batch_norm"] else None
-    return create_model(**settings["model"], norm_axis=norm_axis)
+    model = create_model(**settings["model"], norm_axis=norm_axis)
+    if not isinstance(model, UniAdaFocus):
+        names = ", ".join(name for name, spec in MODELS.items() if spec.kind is UniAdaFocus)
+        raise UserError(
+            f"the commands run {names}; {settings['model']['name']} is built from Python, by create_model"
+        )
+    return model
 
 
 def clip_spec(settings: Mapping[str, Any]) -> ClipSpec:
