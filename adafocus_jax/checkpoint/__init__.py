@@ -1,6 +1,19 @@
 """Checkpoints on disk: saved while training, read back to resume, evaluate and predict."""
 
 from adafocus_jax.checkpoint.manager import Checkpoints
-from adafocus_jax.checkpoint.read import FOLDER, LoadedCheckpoint, load_checkpoint, require_same_arrays
+from adafocus_jax.checkpoint.read import (
+    FOLDER,
+    LoadedCheckpoint,
+    checkpoint_folder,
+    load_checkpoint,
+    require_same_arrays,
+)
 
-__all__ = ["FOLDER", "Checkpoints", "LoadedCheckpoint", "load_checkpoint", "require_same_arrays"]
+__all__ = [
+    "FOLDER",
+    "Checkpoints",
+    "LoadedCheckpoint",
+    "checkpoint_folder",
+    "load_checkpoint",
+    "require_same_arrays",
+]

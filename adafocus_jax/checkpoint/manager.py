@@ -167,9 +167,7 @@ def differing_keys(
     >>> differing_keys({"a": {"b": [1, 2], "c": 0}}, {"a": {"b": (1, 2), "c": 3}})
     ['a.c is 0 there, 3 here']
     """
-    before, after = (
-        flatten_dict(json.loads(json.dumps(config)), sep=".", keep_empty_nodes=True) for config in (old, new)
-    )
+    before, after = (flatten_dict(json.loads(json.dumps(config)), sep=".") for config in (old, new))
     names = sorted((before.keys() | after.keys()) - set(free_keys))
     shown = {
         name: [json.dumps(side[name]) if name in side else "absent" for side in (before, after)]

@@ -76,6 +76,15 @@ def load_checkpoint(directory: str | os.PathLike[str], which: str = "best") -> L
     )
 
 
+def checkpoint_folder(directory: str | os.PathLike[str]) -> Path:
+    """The folder of checkpoints that ``directory`` means: a workdir, that folder itself, or one step in it.
+
+    Raises:
+      UserError: it is none of these.
+    """
+    return _locate(Path(directory))[0]
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration beside the checkpoints. Raises UserError where it is not JSON."""
     path = folder / CONFIG_FILE
@@ -115,7 +124,10 @@ def read_step(step_folder: Path) -> dict[str, Any]:
     try:
         store = {"driver": "ocdbt", "base": f"file://{(step_folder / STATE).resolve()}/"}
         opened = tensorstore.KvStore.open(store).result()
-        for key in opened.list().result():
+        keys = opened.list().result()
+        if not keys:
+            raise FileNotFoundError("its arrays are gone")
+        for key in keys:
             opened.read(key).result()
         with ocp.StandardCheckpointer() as checkpointer:
             state = dict(checkpointer.restore((step_folder / STATE).resolve()))

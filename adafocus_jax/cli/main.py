@@ -51,14 +51,27 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def run_command(argv: Sequence[str]) -> Any:
+    """Runs one command and returns its figures; failures are exceptions."""
+    args = _parse(argv)
+    return args.run(args)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser(argv[0] if argv and argv[0] in COMMANDS else None)
+    args, rest = parser.parse_known_args(argv)
+    args.settings = [word for word in rest if word.startswith("--config.")] if "config" in args else []
+    if unknown := [word for word in rest if word not in args.settings]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)} (see adafocus {argv[0]} --help)")
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 on success, 2 for a user's mistake (one line on standard error), 1 otherwise."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    command = argv[0] if argv and argv[0] in COMMANDS else None
-    args = build_parser(command).parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("absl", "jax", "orbax"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    args = _parse(list(sys.argv[1:] if argv is None else argv))
+    # force: absl, which configs bring along, has put its own handler there. Libraries speak up from warnings on.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("adafocus_jax").setLevel(logging.INFO)
     try:
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():

@@ -84,5 +84,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         f"{summary.num_bytes / 1e6:.1f} MB, in {summary.seconds:.0f} s"
     )
     if summary.num_skipped:
-        print(f"{summary.num_skipped} videos did not decode and are left out: see {args.out}/skipped.csv")
+        print(f"{summary.num_skipped} left out, for they do not decode: see {args.out}/skipped.csv")
     return dataclasses.asdict(summary)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from adafocus_jax.data.transforms import resize, scaled_to_short_side
 
@@ -154,12 +156,14 @@ def _count_packets(path: str | Path) -> int:
 
 def _converter(short_side: int | None) -> Callable[[av.VideoFrame], np.ndarray]:
     """Makes frames upright RGB images, all of the size that the first one sets."""
+    # One for the whole video, and one thread: set up per frame or over threads, it costs ten times the conversion.
+    to_rgb = partial(VideoReformatter().reformat, format="rgb24", threads=1)
     size: tuple[int, int] | None = None
 
     def convert(frame: av.VideoFrame) -> np.ndarray:
         nonlocal size
         try:
-            pixels = frame.to_ndarray(format="rgb24")
+            pixels = to_rgb(frame).to_ndarray()
         except (av.error.FFmpegError, ValueError) as error:
             raise DecodeError(f"pixel format {frame.format.name} does not convert to RGB") from error
         image = np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))

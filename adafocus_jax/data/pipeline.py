@@ -273,9 +273,8 @@ class _Batches:
         batch["mask"][slot], batch["index"][slot] = True, index
         batch["labels"][slot, : len(record.labels)] = record.labels
         batch["label"][slot] = record.labels[0 if rng is None else rng.integers(len(record.labels))]
-        frame = functools.cache(
-            record.frame
-        )  # Glance and candidates may share frames, and short videos repeat them.
+        # Glance and candidates may share frames, and short videos repeat them.
+        frame = functools.cache(record.frame)
         clips = [batch[name][slot] for name in ("frames", "glance") if name in batch]
         chosen = [segment_indices(len(record.frames), len(clip), rng).tolist() for clip in clips]
         cut = spec.cut(frame(chosen[0][0]), rng)

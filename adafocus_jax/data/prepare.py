@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -168,7 +169,7 @@ def _lock(out: Path) -> Iterator[None]:
         file.truncate(0)
         print(os.getpid(), file=file, flush=True)
         for partial in (out / SCRATCH).glob("*.partial"):
-            partial.unlink()
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
         yield
 
 
@@ -185,7 +186,9 @@ def _claim(
         return
     begun = json.loads(plan.read_text(encoding="utf-8"))
     changes = [
-        f"--{key} {begun[key]}, now {settings[key]}" for key in settings if begun[key] != settings[key]
+        f"{_flag(name)} {begun.get(name)}, now {value}"
+        for name, value in settings.items()
+        if begun.get(name) != value
     ]
     if not changes and begun["digest"] != digest:
         changes = [f"other videos, labels or classes ({begun['videos']}, now {videos})"]

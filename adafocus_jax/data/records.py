@@ -65,7 +65,9 @@ def encode_record(
         "fps": fps,
         "num_frames": len(jpegs),
     }
-    return features.serialize_example(features.encode_example(record))
+    serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
+    # Without `deterministic`, the order of the fields differs from process to process.
+    return serializer.get_tf_example(features.encode_example(record)).SerializeToString(deterministic=True)
 
 
 def shard_name(split: str, number: int, count: int) -> str:
@@ -156,7 +158,7 @@ def write_metadata(
         tfds.core.SplitInfo(name, list(lengths), num_bytes[name]) for name, lengths in shard_lengths.items()
     ]
     info.set_splits(tfds.core.SplitDict(splits))
-    with tempfile.TemporaryDirectory(dir=directory / SCRATCH) as scratch:
+    with tempfile.TemporaryDirectory(".partial", dir=directory / SCRATCH) as scratch:
         info.write_to_directory(scratch)
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == _INFO):
             commit(file, directory / file.name)

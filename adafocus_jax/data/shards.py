@@ -134,6 +134,8 @@ def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
         OSError: a shard cannot be written.
         UserError: a worker was killed. No shard is half there, and the finished ones stay.
     """
+    if not jobs:
+        return
     context = multiprocessing.get_context("spawn")
     positions = context.RawArray("q", [_NOT_BEGUN] * len(jobs))
     with _Tracker(jobs, positions) as tracker:
@@ -142,7 +144,7 @@ def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
                 for position in job.make():
                     positions[number] = position
                     tracker.refresh()
-        elif jobs:
+        else:
             _make_in_processes(jobs, min(workers, len(jobs)), context, positions, tracker)
 
 
@@ -160,7 +162,7 @@ def _make_in_processes(
                 future.result()
     except BrokenProcessPool as error:
         raise UserError(
-            f"a worker process was killed, perhaps for want of memory, while it read one of {tracker.current()}; "
+            f"a worker process was killed, perhaps for want of memory, at {tracker.current() or 'its start'}: "
             "run the same command again to continue, with fewer --workers, or without that video"
         ) from error
     finally:
@@ -225,4 +227,4 @@ class _Tracker:
     def current(self) -> str:
         """The videos being read: at most one per worker."""
         places = zip(self._jobs, self._positions, strict=True)
-        return ", ".join(job.entries[at].path for job, at in places if _NOT_BEGUN < at < len(job.entries))
+        return " or ".join(job.entries[at].path for job, at in places if _NOT_BEGUN < at < len(job.entries))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def video_prediction(
     )
 
 
-def summary(prediction: VideoPrediction, top: int = 5) -> dict[str, object]:
+def summary(prediction: VideoPrediction, top: int = 5) -> dict[str, Any]:
     """One prediction as plain values: the ``top`` classes with probabilities, frames, boxes and the exit."""
     logits = prediction.exit_logits[-1].astype(np.float64)
     probabilities = np.exp(logits - logits.max())

@@ -9,6 +9,7 @@ from adafocus_jax.models.registry import (
     VideoModel,
     create_model,
     init_variables,
+    model_defaults,
 )
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "VideoModel",
     "create_model",
     "init_variables",
+    "model_defaults",
     "sample_draws",
 ]

@@ -63,14 +63,13 @@ class Conv(nn.Module):
     features: int
     kernel_size: int
     stride: int = 1
-    kernel_init: Initializer = he_fan_out
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> jax.Array:
         """``[..., ⌈H / stride⌉, ⌈W / stride⌉, features]``; kernel ``[kernel_size, kernel_size, C, features]``."""
         size, stride = self.kernel_size, self.stride
-        kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features), jnp.float32)
+        kernel = self.param("kernel", he_fan_out, (size, size, x.shape[-1], self.features), jnp.float32)
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if size == 1 and target_platform() == "cpu":  # a matrix product is faster there
             return x[..., ::stride, ::stride, :] @ kernel[0, 0]
@@ -163,8 +162,9 @@ class BatchNorm(nn.Module):
 
         x = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
         mean = average(x)
-        # Not the mean of squares less the squared mean: that loses all digits where the mean is large.
-        return mean, average(jnp.square(x - mean[None])), count
+        # Not the mean of squares less the squared mean: that loses all digits where the mean is large. The variance
+        # is stationary in the mean, so its gradient needs no way through it: a quarter less work backward.
+        return mean, average(jnp.square(x - lax.stop_gradient(mean)[None])), count
 
     def _normalise(
         self, x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array

@@ -25,7 +25,9 @@ from adafocus_jax.models.layers import (
 from adafocus_jax.types import Array
 
 EXPANSION = 2.25
+"""Inner channels of a block, and of the last layer, per channel of its stage."""
 SQUEEZE = 1 / 16
+"""Hidden units of squeeze-excite per inner channel, rounded to eights."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,10 @@ class X3DHead(nn.Module):
     @nn.compact
     def __call__(self, features: Array, keys: Array | None, train: bool) -> jax.Array:
         """``[B, ..., D]`` and dropout keys ``[B]`` to float32 logits ``[B, ..., K]``."""
-        x = Dense(self.hidden, use_bias=False, kernel_init=he_fan_out, dtype=self.dtype, name="hidden_fc")(
+        x = Dense(self.hidden, use_bias=False, kernel_init=he_fan_out, dtype=self.dtype, name="hidden")(
             features
         )
         x = Dropout(self.dropout, name="dropout")(nn.relu(x), keys, train)
         small, zero = nn.initializers.normal(0.01), nn.initializers.zeros
-        x = Dense(self.num_classes, kernel_init=small, bias_init=zero, dtype=self.dtype, name="projection")(x)
+        x = Dense(self.num_classes, kernel_init=small, bias_init=zero, dtype=self.dtype, name="logits")(x)
         return x.astype(jnp.float32)

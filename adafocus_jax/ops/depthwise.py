@@ -22,17 +22,18 @@ def depthwise_conv(
     elsewhere it is that convolution.
 
     Args:
-        x: ``[..., *space, C]``, the axes in front being batch.
-        kernel: ``[*size, 1, C]`` with as many sizes as there are space axes (2 or 3), in the type of ``x``.
-        strides: one per space axis.
-        padding: zeros on both sides, one number per space axis.
+      x: ``[..., *space, C]``, the axes in front being batch.
+      kernel: ``[*size, 1, C]`` with as many sizes as there are space axes (2 or 3), in the type of ``x``.
+      strides: one per space axis.
+      padding: zeros on both sides, one number per space axis.
 
     Returns:
-        ``[..., *smaller, C]``, each side being ``(side + 2 · padding − size) // stride + 1``.
+      ``[..., *smaller, C]``, each side being ``(side + 2 · padding − size) // stride + 1``.
 
-    >>> x = jnp.arange(4.0).reshape(1, 1, 4, 1)
-    >>> depthwise_conv(x, jnp.ones((1, 3, 1, 1)), (1, 1), (0, 1)).ravel().tolist()
-    [1.0, 3.0, 6.0, 5.0]
+    Example:
+      >>> x = jnp.arange(4.0).reshape(1, 1, 4, 1)
+      >>> depthwise_conv(x, jnp.ones((1, 3, 1, 1)), (1, 1), (0, 1)).ravel().tolist()
+      [1.0, 3.0, 6.0, 5.0]
     """
     dims = kernel.ndim - 2
     batch, space = x.shape[: -dims - 1], x.shape[-dims - 1 :]

@@ -14,15 +14,16 @@ def temporal_shift(x: jax.Array, fraction: int = 8) -> jax.Array:
     no multiply-add.
 
     Args:
-        x: ``[B, T, H, W, C]``.
-        fraction: one part in this many goes each way.
+      x: ``[B, T, H, W, C]``.
+      fraction: one part in this many goes each way.
 
     Returns:
-        The shape and type of ``x``.
+      The shape and type of ``x``.
 
-    >>> x = jnp.arange(1.0, 10.0).reshape(1, 3, 1, 1, 3)
-    >>> temporal_shift(x, fraction=3)[0, :, 0, 0].tolist()
-    [[4.0, 0.0, 3.0], [7.0, 2.0, 6.0], [0.0, 5.0, 9.0]]
+    Example:
+      >>> x = jnp.arange(1.0, 10.0).reshape(1, 3, 1, 1, 3)
+      >>> temporal_shift(x, fraction=3)[0, :, 0, 0].tolist()
+      [[4.0, 0.0, 3.0], [7.0, 2.0, 6.0], [0.0, 5.0, 9.0]]
     """
     chex.assert_rank(x, 5)
     fold = x.shape[-1] // fraction

@@ -8,7 +8,7 @@ made with ``norm_axis=AXIS``; then the update does not depend on the number of d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, cast
@@ -58,8 +58,9 @@ def make_train_step(
     *,
     seed: int,
     parallel: Parallel = "pmap",
+    devices: Sequence[jax.Device] | None = None,
 ) -> TrainStep:
-    """One update of ``model`` on a global batch, split over all devices.
+    """One update of ``model`` on a global batch, split over the devices.
 
     What is random in step s is a function of (seed, s, place in the global batch) alone.
 
@@ -69,22 +70,23 @@ def make_train_step(
       loss: from a training pass and labels ``[B]`` to the named terms.
       seed: of the run.
       parallel: ``pmap`` or ``shard_map``; both give the same update.
+      devices: to run on; None: all.
 
     Raises:
       UserError: an unknown kind of ``parallel``.
     """
     device_step = _make_device_step(model, optimizer, loss, run_keys(seed)[1])
     if parallel == "pmap":
-        return _pmap(device_step)
+        return _pmap(device_step, devices or jax.local_devices())
     if parallel == "shard_map":
-        return _shard_map(device_step)
+        return _shard_map(device_step, devices or jax.devices())
     raise UserError(f"unknown parallel={parallel!r}: choose pmap or shard_map")
 
 
 def check_batch_size(batch_size: int, devices: int) -> None:
     """Raises UserError unless ``devices`` divide the global batch."""
     if batch_size < 1 or batch_size % devices:
-        below = batch_size // devices * devices
+        below = max(batch_size, 0) // devices * devices
         sizes = " or ".join(str(size) for size in (below, below + devices) if size > 0)
         raise UserError(f"a batch of {batch_size} does not divide over {devices} devices: take {sizes}")
 
@@ -131,7 +133,7 @@ def _make_device_step(model: UniAdaFocus, optimizer: Optimizer, loss: LossFuncti
         grads, (batch_stats, scalars) = jax.grad(objective, has_aux=True)(state.params)
         grads, batch_stats, scalars = lax.pmean((grads, batch_stats, scalars), AXIS)
         updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params)
-        scalars["grad_norm"] = optax.global_norm(grads)
+        scalars["grad_norm"] = optax.tree.norm(grads)
         scalars["learning_rate"] = optimizer.learning_rate(state.step)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, batch_stats, opt_state), scalars
@@ -147,8 +149,7 @@ def _scalars(out: ModelOutput, losses: Losses, batch: VideoBatch) -> dict[str, A
     return {**terms, "top1": 100 * right.mean(dtype=jnp.float32), **policy}
 
 
-def _pmap(device_step: DeviceStep) -> TrainStep:
-    devices = jax.local_devices()
+def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
     split = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 
     def replicate(x: Array) -> Array:
@@ -162,11 +163,12 @@ def _pmap(device_step: DeviceStep) -> TrainStep:
         def stack(x: Array, *shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((len(devices), *shape), x.dtype)
 
+        total = len(devices) * jax.process_count()
         states = jax.tree.map(lambda x: stack(x, *x.shape), state)
-        batches = jax.tree.map(lambda x: stack(x, x.shape[0] // jax.device_count(), *x.shape[1:]), batch)
+        batches = jax.tree.map(lambda x: stack(x, x.shape[0] // total, *x.shape[1:]), batch)
         jax.eval_shape(run, states, batches)
 
-    run = jax.pmap(device_step, axis_name=AXIS, donate_argnums=0)
+    run = jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=0)
     return TrainStep(
         run=run,
         put_state=lambda state: jax.tree.map(replicate, state),
@@ -176,8 +178,8 @@ def _pmap(device_step: DeviceStep) -> TrainStep:
     )
 
 
-def _shard_map(device_step: DeviceStep) -> TrainStep:
-    mesh = Mesh(np.array(jax.devices()), (AXIS,))
+def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
+    mesh = Mesh(np.array(devices), (AXIS,))
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     # With check_vma, shard_map itself sums the gradients of replicated parameters over devices, and the
     # pmean of the step would leave them too large by their number.

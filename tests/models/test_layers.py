@@ -146,6 +146,21 @@ def test_conv_is_torchs(torch, variables_of, assert_close, platform, size, strid
     assert_close(channels_first(ours[:, 0]), theirs(torch.tensor(channels_first(x))).detach())
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_of_the_forms_of_a_pointwise_conv_agree(stride):
+    x, kernel = random(0, (2, 5, 6, 3)), random(1, (1, 1, 3, 4))
+
+    def loss(x, kernel):
+        return jnp.square(Conv(4, 1, stride).apply({"params": {"kernel": kernel}}, x)).sum()
+
+    def gradients(platform):
+        with lowering_for(platform):
+            return jax.jit(jax.grad(loss, argnums=(0, 1)))(x, kernel)
+
+    for fast, reference in zip(gradients("cpu"), gradients("reference"), strict=True):
+        np.testing.assert_allclose(fast, reference, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("size", "strides"), [((3, 3), (2, 2)), ((5, 1, 1), (1, 1, 1)), ((3, 3, 3), (1, 2, 2))]
 )

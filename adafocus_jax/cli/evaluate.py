@@ -1,0 +1,218 @@
+"""``adafocus evaluate``: how good a checkpoint is, what early exit saves, and what the policies are worth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from adafocus_jax.cli.loading import TrainedModel, add_checkpoint_arguments, load_model, round_up_to_devices
+from adafocus_jax.cli.progress import counted
+from adafocus_jax.data.pipeline import eval_batches
+from adafocus_jax.data.records import RecordSource, open_records
+from adafocus_jax.early_exit import ExitCurve, write_curve_csv
+from adafocus_jax.errors import UserError
+from adafocus_jax.evaluate.evaluators import classification, per_exit
+from adafocus_jax.evaluate.exits import choose_policy, store_policy, sweep_exits
+from adafocus_jax.evaluate.predict import Predictions, make_predict_function, predict_split
+from adafocus_jax.flops import model_cost
+from adafocus_jax.metrics import mean_average_precision, top_k_accuracy
+from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.types import VideoBatch
+from adafocus_jax.visualize.curves import Series, accuracy_cost
+from adafocus_jax.visualize.files import write_png
+
+CONTROLS = (("learned", "uniform"), ("random", "learned"), ("centre", "learned"), ("random", "uniform"))
+"""(spatial, temporal) of the controls: the same networks, one policy or both replaced."""
+
+_DESCRIPTION = """\
+Scores a checkpoint on a split: top-1, top-5, mAP, and top-1 at every exit.
+
+--early-exit solves exit thresholds on another split, stores a policy beside the checkpoint (predict uses it) and writes
+the curve of quality against cost, with random and fixed exits for comparison.
+--controls also runs the model with random or centre patches and uniform frames, at the cost of the same networks."""
+
+_EPILOG = """\
+examples:
+  adafocus evaluate --checkpoint runs/mine
+  adafocus evaluate --checkpoint runs/mine --early-exit --controls --out figures/ --json -"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    add_checkpoint_arguments(parser)
+    add = parser.add_argument
+    add("--data", metavar="DIR", help="records (default: those it was trained on)")
+    add("--split", default="val", help="what to score (default %(default)s); slices such as val[:50%%] work")
+    add("--batch-size", type=int, default=32, help="videos at a time, over all devices (default %(default)s)")
+    add("--workers", type=int, default=0, help="decoding processes; 0: threads (default %(default)s)")
+    add("--controls", action="store_true", help="also score random and centre patches and uniform frames")
+    add("--early-exit", action="store_true", help="solve thresholds, store a policy, write the curve")
+    add("--calibration-split", default="train", help="what thresholds are solved on (default %(default)s)")
+    add("--metric", choices=("top1", "mAP"), default="top1", help="of the curve (default %(default)s)")
+    add("--budget", type=float, default=0.75, metavar="SHARE", help="of the full cost that the stored policy may "
+        "spend on average (default %(default)s)")  # fmt: skip
+    add(
+        "--out",
+        metavar="DIR",
+        help="where predictions.npz and the curve go (default: the checkpoint's folder)",
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Scores, prints tables, writes files; returns the figures."""
+    trained = load_model(args)
+    out = Path(args.out) if args.out else trained.folder.parent / "evaluation"
+    out.mkdir(parents=True, exist_ok=True)
+    found = _predict(trained, trained.model, args, args.split, "evaluating")
+    figures: dict[str, Any] = {"videos": len(found.index), "step": trained.checkpoint.step}
+    figures |= dict(classification(found)) | {"exits": dict(per_exit(found))}
+    figures["gflops"] = float(trained.exit_gflops[-1])
+    figures["exit_gflops"] = trained.exit_gflops.tolist()
+    figures["num_candidates"] = trained.spec.num_candidates
+    _save_predictions(out / "predictions.npz", found)
+    _print_scores(args, figures)
+    if args.controls:
+        figures["controls"] = _score_controls(trained, args, figures)
+    if args.early_exit:
+        figures["early_exit"] = _early_exit(trained, args, found, out)
+    Console().print(f"written to {out}", highlight=False, soft_wrap=True)
+    return figures
+
+
+def _predict(
+    trained: TrainedModel, model: UniAdaFocus, args: argparse.Namespace, split: str, what: str
+) -> Predictions:
+    source = open_records(args.data or trained.data["dir"], split)
+    _check_classes(trained, source)
+    predict = make_predict_function(model, trained.checkpoint.variables)
+    with counted(len(source), what) as advance:
+        return predict_split(predict, _batches(source, trained, args), advance)
+
+
+def _batches(source: RecordSource, trained: TrainedModel, args: argparse.Namespace) -> Iterator[VideoBatch]:
+    size = round_up_to_devices(min(args.batch_size, len(source)))
+    for batch in eval_batches(source, trained.spec, batch_size=size, num_workers=args.workers):
+        yield VideoBatch(**batch)
+
+
+def _check_classes(trained: TrainedModel, source: RecordSource) -> None:
+    if len(source.classes) > len(trained.classes):
+        raise UserError(
+            f"the data has {len(source.classes)} classes, the checkpoint {len(trained.classes)}: evaluate on the "
+            "classes that it was trained on"
+        )
+    if source.classes != trained.classes[: len(source.classes)]:
+        different = next(
+            k
+            for k, pair in enumerate(zip(source.classes, trained.classes, strict=False))
+            if len(set(pair)) > 1
+        )
+        raise UserError(
+            f"class {different} is {source.classes[different]!r} in the data and "
+            f"{trained.classes[different]!r} in the checkpoint: prepare the data with the checkpoint's class file"
+        )
+
+
+def _save_predictions(path: Path, found: Predictions) -> None:
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **vars(found))
+    partial.replace(path)
+
+
+def _print_scores(args: argparse.Namespace, figures: dict[str, Any]) -> None:
+    table = Table(title=f"{args.split}: {figures['videos']} videos, checkpoint of step {figures['step']}")
+    for name in ("top1", "top5", "mAP", "gflops"):
+        table.add_column(name if name == "gflops" else f"{name} %", justify="right")
+    table.add_row(
+        *(
+            f"{figures[name]:.3g}" if name == "gflops" else f"{figures[name]:.1f}"
+            for name in ("top1", "top5", "mAP", "gflops")
+        )
+    )
+    Console().print(table)
+    Console().print(
+        "top-1 % by exit: " + " ".join(f"{value:.0f}" for value in figures["exits"].values()), highlight=False
+    )
+
+
+def _score_controls(
+    trained: TrainedModel, args: argparse.Namespace, learned: dict[str, Any]
+) -> list[dict[str, Any]]:
+    rows = [
+        {
+            "spatial": "learned",
+            "temporal": "learned",
+            "top1": learned["top1"],
+            "mAP": learned["mAP"],
+            "gflops": learned["gflops"],
+        }
+    ]
+    for spatial, temporal in CONTROLS:
+        model = trained.model.clone(spatial=spatial, temporal=temporal)
+        scores = dict(
+            classification(
+                _predict(trained, model, args, args.split, f"{spatial} patches, {temporal} frames")
+            )
+        )
+        cost = float(model_cost(model).exit_gflops[-1])
+        rows.append(
+            {
+                "spatial": spatial,
+                "temporal": temporal,
+                "top1": scores["top1"],
+                "mAP": scores["mAP"],
+                "gflops": cost,
+            }
+        )
+    table = Table(
+        "patches",
+        "frames",
+        "top-1 %",
+        "mAP %",
+        title="What the policies are worth: same encoders, same patches",
+    )
+    for row in rows:
+        table.add_row(row["spatial"], row["temporal"], f"{row['top1']:.1f}", f"{row['mAP']:.1f}")
+    Console().print(table)
+    return rows
+
+
+def _early_exit(
+    trained: TrainedModel, args: argparse.Namespace, found: Predictions, out: Path
+) -> dict[str, Any]:
+    calibration = _predict(
+        trained, trained.model, args, args.calibration_split, f"calibrating on {args.calibration_split}"
+    )
+
+    def metric(logits: np.ndarray) -> float:
+        if args.metric == "top1":
+            return top_k_accuracy(logits, found.labels)
+        return mean_average_precision(logits, found.labels).value
+
+    curves = sweep_exits(calibration, found, trained.exit_gflops, metric)
+    write_curve_csv(out / "early_exit.csv", curves, metric_name=args.metric)
+    write_png(out / "early_exit.png", accuracy_cost(curve_series(curves), f"{args.metric} (%)"))
+    policy = choose_policy(
+        calibration, trained.exit_gflops, budget_frac=args.budget, calibration_split=args.calibration_split
+    )
+    path = store_policy(trained.folder, policy)
+    Console().print(
+        f"early-exit policy for {args.budget:.0%} of the cost stored in {path}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return {
+        curve.name: {"gflops": curve.gflops.tolist(), args.metric: curve.metric.tolist()} for curve in curves
+    }
+
+
+def curve_series(curves: list[ExitCurve]) -> list[Series]:
+    """The curves as the plot takes them."""
+    return [Series(curve.name, curve.gflops, curve.metric) for curve in curves]

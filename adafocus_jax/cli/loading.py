@@ -1,0 +1,79 @@
+"""From ``--checkpoint DIR`` to a model that runs: what ``evaluate`` and ``predict`` share."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from adafocus_jax.checkpoint import LoadedCheckpoint, checkpoint_folder, load_checkpoint, require_same_arrays
+from adafocus_jax.config import clip_spec, make_model
+from adafocus_jax.data.pipeline import ClipSpec
+from adafocus_jax.flops import model_cost
+from adafocus_jax.models import init_variables
+from adafocus_jax.models.uni_adafocus import UniAdaFocus
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A checkpoint, ready to run."""
+
+    folder: Path
+    """The folder of checkpoints."""
+    checkpoint: LoadedCheckpoint
+    model: UniAdaFocus
+    spec: ClipSpec
+    exit_gflops: np.ndarray
+    """``[E]`` giga multiply-adds."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names that the checkpoint was trained on."""
+        return tuple(self.checkpoint.config["classes"])
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The data part of the run's configuration."""
+        return dict(self.checkpoint.config["data"])
+
+
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that say which model to run."""
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="DIR",
+        help="workdir of a training run, or a folder of checkpoints",
+    )
+    parser.add_argument(
+        "--which", choices=("best", "latest"), default="best", help="which checkpoint (default %(default)s)"
+    )
+
+
+def load_model(args: argparse.Namespace) -> TrainedModel:
+    """Reads the checkpoint and builds its model.
+
+    Raises:
+      UserError: there is none, or its arrays are not those of its configuration.
+    """
+    checkpoint = load_checkpoint(args.checkpoint, args.which)
+    model = make_model(checkpoint.config)
+    expected = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+    require_same_arrays(checkpoint.variables, expected, str(args.checkpoint))
+    return TrainedModel(
+        folder=checkpoint_folder(args.checkpoint),
+        checkpoint=checkpoint,
+        model=model,
+        spec=clip_spec(checkpoint.config),
+        exit_gflops=model_cost(model).exit_gflops,
+    )
+
+
+def round_up_to_devices(batch_size: int) -> int:
+    """The least multiple of the number of local devices that holds ``batch_size`` videos."""
+    devices = jax.local_device_count()
+    return -(-batch_size // devices) * devices

@@ -1,0 +1,153 @@
+"""What a run tells: ``metrics.jsonl`` and TensorBoard scalars on disk, progress on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from tensorboardX import SummaryWriter
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+class MetricWriter:
+    """Appends rows to ``WORKDIR/metrics.jsonl`` and scalars to ``WORKDIR/tensorboard``; process 0 alone writes.
+
+    A row is ``{"step": 20, "split": "train", "loss/total": 1.5, …}``.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], start_step: int) -> None:
+        """Goes on after ``start_step``: what an interrupted run wrote of later steps is dropped, as it comes again."""
+        self._writes = jax.process_index() == 0
+        if self._writes:
+            self._path = Path(workdir) / METRICS_FILE
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_later_rows(self._path, start_step)
+            folder = str(Path(workdir) / TENSORBOARD_FOLDER)
+            self._board = SummaryWriter(folder, purge_step=start_step + 1)
+
+    def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
+        """One row of finite numbers of ``split`` (``train`` or ``eval``) after ``step`` updates."""
+        if self._writes:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            for name, value in values.items():
+                self._board.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        """Writes what is buffered."""
+        if self._writes:
+            self._board.close()
+
+
+def _drop_later_rows(path: Path, start_step: int) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start_step]
+    if kept != lines:
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
+
+
+class Meter:
+    """Examples per second, and the share of time that the loop waited for data, since ``restart``."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        """Leaves out what was before: compilation, evaluation."""
+        self._began, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the block as waiting for data."""
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
+
+    def step(self) -> None:
+        """Counts a step."""
+        self._steps += 1
+
+    def read(self) -> dict[str, float]:
+        """``examples_per_sec`` and ``data_wait_frac`` (0…1); nothing before a step was counted. Restarts."""
+        elapsed = max(time.perf_counter() - self._began, 1e-9)
+        rate = self._steps * self._batch_size / elapsed
+        rates = {"examples_per_sec": rate, "data_wait_frac": self._waited / elapsed} if self._steps else {}
+        self.restart()
+        return rates
+
+
+class ProgressView:
+    """A bar with the last figures on a terminal; elsewhere a line whenever there are new figures."""
+
+    def __init__(self, num_steps: int, batch_size: int, start_step: int) -> None:
+        self._num_steps, self._batch_size = num_steps, batch_size
+        console = Console(stderr=True)
+        self._live = console.is_terminal
+        columns = (
+            "training",
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._bar = Progress(*columns, console=console, disable=not self._live)
+        self._task = self._bar.add_task("compiling", total=num_steps, completed=start_step)
+
+    def __enter__(self) -> ProgressView:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, step: int) -> None:
+        """``step`` updates are done."""
+        self._bar.update(self._task, completed=step)
+
+    def figures(self, step: int, values: Mapping[str, float]) -> None:
+        """New means over the last steps."""
+        text = describe(values, (self._num_steps - step) * self._batch_size)
+        self._bar.update(self._task, description=text)
+        if not self._live:
+            log.info("step %d/%d  %s", step, self._num_steps, text)
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        if self._live:
+            self._bar.console.print(text, highlight=False)
+        else:
+            log.info("%s", text)
+
+
+def describe(values: Mapping[str, float], examples_left: int) -> str:
+    """Figures of training in a line.
+
+    >>> describe({"loss/total": 2.5, "loss/exits": 1.25, "top1": 50.0, "examples_per_sec": 100.0,
+    ...           "data_wait_frac": 0.02}, examples_left=12000)
+    'loss 2.5 (exits 1.25)  top-1 50%  100 examples/s  data 2%  2:00 left'
+    """
+    terms = [
+        f"{name.removeprefix('loss/')} {value:.3g}"
+        for name, value in values.items()
+        if name.startswith("loss/") and name != "loss/total" and value
+    ]
+    parts = [f"loss {values['loss/total']:.4g} ({', '.join(terms)})", f"top-1 {values['top1']:.0f}%"]
+    if rate := values.get("examples_per_sec"):
+        minutes, seconds = divmod(round(examples_left / rate), 60)
+        parts.append(f"{rate:.3g} examples/s  data {values['data_wait_frac']:.0%}")
+        parts.append(f"{minutes}:{seconds:02} left")
+    return "  ".join(parts)

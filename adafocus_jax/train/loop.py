@@ -1,0 +1,270 @@
+"""The training loop: resume or start, step, log, evaluate, save, until the end, a signal or divergence."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from adafocus_jax.checkpoint import FOLDER, Checkpoints
+from adafocus_jax.errors import UserError
+from adafocus_jax.models import init_variables
+from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.train.interrupt import StopSignals
+from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView
+from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
+from adafocus_jax.train.state import TrainState, create_state, run_keys
+from adafocus_jax.train.step import (
+    LossFunction,
+    Parallel,
+    TrainStep,
+    check_batch_size,
+    fetch_scalars,
+    make_train_step,
+)
+from adafocus_jax.types import Array, VideoBatch
+
+log = logging.getLogger(__name__)
+
+Batches = Callable[[int], Iterable[Mapping[str, np.ndarray]]]
+"""From the first step wanted to the batches of this process from there on, fields of ``VideoBatch``."""
+Evaluate = Callable[[dict[str, Any]], dict[str, float]]
+"""From ``{"params", "batch_stats"}`` on the host to named numbers."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How long, how often, how wide."""
+
+    num_steps: int
+    batch_size: int
+    """Videos per step, all devices together."""
+    seed: int = 0
+    parallel: Parallel = "pmap"
+    log_every: int = 10
+    """Steps between rows of figures, which are means over them."""
+    eval_every: int = 0
+    """Steps between evaluations; there is always one at the end. 0: only there."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; there is always one at the end and with every evaluation. 0: only there."""
+    best_metric: str = "top1"
+    """The number of an evaluation by which the best checkpoint is chosen, higher is better."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where training stands when it returns."""
+
+    step: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the last evaluation; empty if there was none."""
+    signal: int | None = None
+    """The signal that stopped it; None when all steps are done."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss or a gradient is no longer finite. The message is one line with step, terms and last checkpoint."""
+
+
+def train(
+    model: UniAdaFocus,
+    batches: Batches,
+    *,
+    workdir: str | os.PathLike[str],
+    options: TrainOptions,
+    optimizer: OptimizerOptions,
+    loss: LossFunction,
+    batch_shapes: VideoBatch,
+    config: Mapping[str, Any],
+    free_keys: Collection[str] = (),
+    evaluate: Evaluate | None = None,
+) -> TrainResult:
+    """Trains ``model`` on all devices, or goes on where a run in ``workdir`` stopped, bit for bit.
+
+    Args:
+      model: of ``create_model``.
+      batches: what is in batch s must depend on s alone.
+      workdir: gets ``checkpoints/``, ``metrics.jsonl`` and ``tensorboard/``.
+      options: steps, batch size, cadences.
+      optimizer: rate, groups, schedule.
+      loss: from a training pass and labels ``[B]`` to the named terms.
+      batch_shapes: shapes and dtypes of a global batch.
+      config: all that defines the run, of what JSON can hold; saved beside the checkpoints.
+      free_keys: dotted keys of ``config`` that may change when a run goes on.
+      evaluate: measures on held-out data.
+
+    Returns:
+      Where it stands. SIGTERM and SIGINT save a checkpoint and return early.
+
+    Raises:
+      UserError: a batch that the devices do not divide, shapes that do not fit, a workdir of another run.
+      TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
+    """
+    check_batch_size(options.batch_size, jax.device_count())
+    init_key = run_keys(options.seed)[0]
+    params = jax.eval_shape(partial(init_variables, model), init_key)["params"]
+    sgd = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
+    step = make_train_step(model, sgd, loss, seed=options.seed, parallel=options.parallel)
+    create = partial(create_state, model, sgd.transform, options.seed)
+    # Shapes first: a configuration that does not fit fails here, before data are read and memory is taken.
+    shapes = jax.eval_shape(create)
+    step.trace(shapes, batch_shapes)
+    with Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys) as checkpoints:
+        # The order of things: resume from the newest readable checkpoint of this workdir, else start fresh.
+        state = checkpoints.restore_latest(shapes)
+        if state is None:
+            state = jax.device_get(create())
+        else:
+            log.info("resuming from step %d of %s", int(state.step), workdir)
+        return _Run(step, checkpoints, options, evaluate, workdir).go(state, batches)
+
+
+def prefetch(
+    batches: Iterable[Mapping[str, np.ndarray]], put: Callable[[Mapping[str, np.ndarray]], VideoBatch]
+) -> Iterator[VideoBatch]:
+    """Puts each batch on the devices while the one before it is used."""
+    ahead: deque[VideoBatch] = deque()
+    for batch in batches:
+        ahead.append(put(batch))
+        if len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead
+
+
+class _Run:
+    """One call of ``train``, from a state on the host to the end."""
+
+    def __init__(
+        self,
+        step: TrainStep,
+        checkpoints: Checkpoints,
+        options: TrainOptions,
+        evaluate: Evaluate | None,
+        workdir: str | os.PathLike[str],
+    ) -> None:
+        self.step, self.checkpoints, self.options, self.evaluate = step, checkpoints, options, evaluate
+        self.workdir = workdir
+        self.meter = Meter(options.batch_size)
+        self.signals = StopSignals()
+        self.metrics: dict[str, float] = {}
+        self.pending: list[tuple[int, Mapping[str, Array]]] = []
+        """Scalars that are still on the devices, with their step."""
+        self.window: list[dict[str, float]] = []
+        """Scalars fetched since the last row."""
+
+    def go(self, state: TrainState, batches: Batches) -> TrainResult:
+        start, num_steps = int(state.step), self.options.num_steps
+        if start >= num_steps:
+            log.info("nothing to do: %s has all %d steps", self.workdir, num_steps)
+            return TrainResult(start, self.checkpoints.metrics(start))
+        with ExitStack() as stack:
+            self.writer = MetricWriter(self.workdir, start)
+            stack.callback(self.writer.close)
+            self.view = stack.enter_context(ProgressView(num_steps, self.options.batch_size, start))
+            stack.enter_context(self.signals)
+            return self._steps(self.step.put_state(state), start, batches)
+
+    def _steps(self, state: TrainState, start: int, batches: Batches) -> TrainResult:
+        feed = prefetch(batches(start), self.step.put_batch)
+        for done in range(start + 1, self.options.num_steps + 1):
+            with self.meter.waiting():
+                batch = next(feed)
+            # Fails whenever data move between host and device unasked.
+            with jax.transfer_guard("disallow"):
+                state, scalars = self.step.run(state, batch)
+            self.pending.append((done, scalars))
+            # One step ahead of the devices, not more, or batches would pile up on them.
+            jax.block_until_ready(self.pending[-2:][0][1])
+            self._count(done, start)
+            self._after(done, state)
+            if self.signals.signal is not None:
+                break
+        return TrainResult(done, self.metrics, self.signals.signal)
+
+    def _count(self, done: int, start: int) -> None:
+        self.view.step(done)
+        if done == start + 1:
+            self.meter.restart()  # that step was compiled
+        else:
+            self.meter.step()
+
+    def _after(self, done: int, state: TrainState) -> None:
+        """Whatever is due after step ``done``: a row of figures, an evaluation, a checkpoint."""
+        stopping = self.signals.signal is not None
+        if self._due(done, self.options.log_every):
+            self._log_row(done)
+        evaluating = self.evaluate is not None and self._due(done, self.options.eval_every) and not stopping
+        if evaluating or stopping or self._due(done, self.options.checkpoint_every):
+            host = self._finite_state(done, state)
+            metrics = self._evaluate(done, host) if evaluating else {}
+            self._save(done, host, metrics)
+            self.meter.restart()
+
+    def _due(self, done: int, every: int) -> bool:
+        return done == self.options.num_steps or (every > 0 and done % every == 0)
+
+    def _log_row(self, done: int) -> None:
+        self._fetch()
+        row = {name: math.fsum(r[name] for r in self.window) / len(self.window) for name in self.window[0]}
+        row |= self.meter.read()
+        self.window.clear()
+        self.writer.write("train", done, row)
+        self.view.figures(done, row)
+
+    def _fetch(self) -> None:
+        """Moves pending scalars to the host, and stops at the first step that is not finite."""
+        for step, scalars in self.pending:
+            row = fetch_scalars(scalars)
+            if not all(math.isfinite(value) for value in row.values()):
+                self._diverged(step, ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            self.window.append(row)
+        self.pending.clear()
+
+    def _finite_state(self, done: int, state: TrainState) -> TrainState:
+        self._fetch()
+        host = self.step.get_state(state)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(host):
+            if not np.isfinite(leaf).all():
+                self._diverged(
+                    done, f"{jax.tree_util.keystr(path, simple=True, separator='/')} is not finite"
+                )
+        return host
+
+    def _diverged(self, step: int, what: str) -> None:
+        saved = self.checkpoints.steps
+        good = str(self.checkpoints.folder / str(saved[-1])) if saved else "none yet"
+        raise TrainingDivergedError(
+            f"training diverged at step {step}: {what}; last good checkpoint: {good}; "
+            "lower optimizer.lr or optimizer.clip_norm and train in another workdir"
+        )
+
+    def _evaluate(self, done: int, host: TrainState) -> dict[str, float]:
+        """The numbers; none if a signal came meanwhile."""
+        assert self.evaluate is not None
+        metrics: dict[str, float] = {}
+        with self.signals.interruptible():
+            metrics = self.evaluate(host.variables)
+        if metrics:
+            self.metrics = metrics
+            self.writer.write("eval", done, metrics)
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            self.view.note(f"step {done} evaluation  {figures}")
+        return metrics
+
+    def _save(self, done: int, host: TrainState, metrics: dict[str, float]) -> None:
+        best = self.options.best_metric
+        self.checkpoints.save(done, host, metrics=metrics, score=metrics.get(best))
+        if metrics and best not in metrics:
+            raise UserError(
+                f"no metric {best!r} to choose the best by: evaluation yields {', '.join(metrics)}"
+            )

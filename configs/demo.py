@@ -1,0 +1,33 @@
+"""A tiny Uni-AdaFocus that learns where and when to look, on made videos, in two CPU minutes.
+
+    adafocus demo                                                                      # everything, with a report
+    adafocus train --config configs/demo.py --data records/ --workdir runs/demo        # this step alone
+
+Claim: FILL.
+"""
+
+from ml_collections import ConfigDict
+
+from adafocus_jax.config import base_config
+
+
+def get_config() -> ConfigDict:
+    config = base_config("uni_adafocus_tiny")
+    config.data.resize = 96
+    config.data.scales = (1.0,)  # whole frames: the stripes that tell the classes apart are 4 px wide
+    config.loss.norm_ratio = 0.0  # the side limits of the tiny model keep boxes small already
+    config.loss.kl_ratio = 0.1  # without it the frame weights collapse early, on some seeds on useless frames
+    config.optimizer.lr = 0.05
+    config.optimizer.reference_batch_size = 16
+    config.optimizer.weight_decay = 1e-4
+    config.optimizer.clip_norm = 5.0
+    config.optimizer.warmup_frac = 0.05
+    groups = config.optimizer.groups
+    groups.glance.factor = 1.0
+    groups.focus.factor = groups.classifier.factor = groups.proxy.factor = 2.0
+    groups.temporal_policy.factor = 0.3
+    groups.spatial_policy.delay_frac = 0.2  # at first the proxy knows nothing, and boxes run into a corner
+    config.train.batch_size = 16
+    config.train.steps = 700
+    config.train.checkpoint_every = 100
+    return config

@@ -1,0 +1,193 @@
+"""The main job by its commands, on a handful of made videos: prepare, train, evaluate, predict, and what goes wrong."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adafocus_jax.cli.main import main, run_command
+from adafocus_jax.demo.videos import write_videos
+
+ROOT = Path(__file__).parents[2]
+# Small enough to compile in seconds; four simulated devices divide the batch.
+SMALL = [
+    "--config.train.steps=4",
+    "--config.train.batch_size=8",
+    "--config.model.num_candidates=8",
+    "--config.model.num_glance=4",
+    "--config.model.num_focus=2",
+    "--config.model.policy_hidden=8",
+    "--config.model.classifier_hidden=16",
+]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory) -> Path:
+    """A folder with videos, records and a run of four steps."""
+    out = tmp_path_factory.mktemp("job")
+    write_videos(out / "videos", num_train=20, num_test=10, workers=1, progress=False)
+    videos = out / "videos"
+    prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
+    run_command([*prepare, "--size", "96", "--fps", "0", "--workers", "1"])
+    figures = run_command(train_words(out))
+    assert figures["step"] == 4
+    assert 0 <= figures["top1"] <= 100
+    return out
+
+
+def train_words(out: Path, *settings: str) -> list[str]:
+    config = str(ROOT / "configs" / "demo.py")
+    return [
+        "train",
+        "--config",
+        config,
+        "--data",
+        str(out / "records"),
+        "--workdir",
+        str(out / "run"),
+        *SMALL,
+        *settings,
+    ]
+
+
+def complaint(capsys, *words) -> str:
+    """The one line with which a command refuses."""
+    assert main([str(word) for word in words]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    said = [line for line in lines if line.startswith(f"adafocus {words[0]}: ")]
+    assert len(said) == 1
+    assert "Traceback" not in "".join(lines)
+    return said[0]
+
+
+def test_evaluate_writes_figures_predictions_and_curve(job, tmp_path):
+    words = ["evaluate", "--checkpoint", job / "run", "--early-exit", "--controls", "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--budget", "0.9", "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["videos"] == 10
+    assert len(figures["exits"]) == len(figures["exit_gflops"]) == 6
+    assert [row["temporal"] for row in figures["controls"]].count("uniform") == 2
+    assert len(figures["early_exit"]) == 4
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "predictions.npz",
+        "early_exit.csv",
+        "early_exit.png",
+    }
+    with np.load(tmp_path / "out" / "predictions.npz") as found:
+        assert found["exit_logits"].shape == (10, 6, 10)
+    assert (job / "run" / "checkpoints" / "early_exit.json").is_file()
+
+
+def test_predict_names_classes_and_draws(job, tmp_path, capsys):
+    videos = sorted((job / "videos" / "test").glob("*/*.mp4"))[:2]
+    words = ["predict", "--checkpoint", job / "run", *videos, "--draw", tmp_path, "--overlay", "--json", "-"]
+    assert main(list(map(str, words))) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert [entry["video"] for entry in entries] == list(map(str, videos))
+    for entry in entries:
+        shares = [top["probability"] for top in entry["top"]]
+        assert len(shares) == 5
+        assert shares == sorted(shares, reverse=True)
+        assert len(entry["boxes_px"]) == 2
+        assert all(Path(picture).stat().st_size > 500 for picture in entry["pictures"])
+        assert len(entry["pictures"]) == 4
+
+
+def test_predicting_a_file_agrees_with_evaluating_its_record(job, tmp_path):
+    """The same video from mp4 and from records: JPEG changes pixels a little, not the answer's shape."""
+    run_command(["evaluate", "--checkpoint", str(job / "run"), "--out", str(tmp_path)])
+    video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
+    (entry,) = run_command(["predict", "--checkpoint", str(job / "run"), str(video)])
+    with np.load(tmp_path / "predictions.npz") as found:
+        boxes = found["boxes"]
+    assert np.abs(boxes - np.asarray(entry["boxes_px"])[None]).max(axis=(1, 2)).min() < 1.0
+
+
+def test_training_again_resumes_and_another_config_is_refused(job, capsys):
+    assert run_command(train_words(job))["step"] == 4
+    said = complaint(capsys, *train_words(job, "--config.optimizer.lr=0.1"))
+    assert "optimizer.lr is 0.05 there, 0.1 here" in said
+
+
+def test_bad_videos_are_named_and_do_not_stop_the_others(job, tmp_path, capsys):
+    good = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
+    text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
+    text.write_text("this is no video")
+    empty.write_bytes(b"")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(good.read_bytes()[:200])
+    assert "no such video: nowhere.mp4" in complaint(
+        capsys, "predict", "--checkpoint", job / "run", "nowhere.mp4"
+    )
+    said = complaint(capsys, "predict", "--checkpoint", job / "run", text, good, empty, cut)
+    assert "3 of 4 videos failed" in said
+    assert all(path.name in said for path in (text, empty, cut))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate", "--checkpoint", "nowhere"], "no such checkpoint folder: nowhere"),
+        (["evaluate", "--checkpoint", "{job}/records"], "is not a checkpoint"),
+        (["evaluate", "--checkpoint", "{job}/run", "--split", "test"], "no split 'test'"),
+        (["evaluate", "--checkpoint", "{job}/run", "--data", "{job}/videos"], "adafocus prepare"),
+        (["predict", "--checkpoint", "{job}/run", "x.mp4", "--overlay"], "--overlay needs --draw"),
+        (
+            ["train", "--config", "configs/none.py", "--workdir", "{job}/other"],
+            "no such config file: 'configs/none.py'",
+        ),
+        (
+            ["train", "--config", "{root}/configs/demo.py", "--workdir", "{job}/other"],
+            "no data: give --data DIR",
+        ),
+        (["train", "{demo}", "--config.optimizer.lrr=1"], 'Did you mean "lr" instead of "lrr"'),
+        (["train", "{demo}", "--config.train.batch_size=6"], "6"),
+        (["train", "{demo}", "--config.train.batch_size=64"], "more than the 20 training videos"),
+        (["train", "{demo}", "--config.train.parallel=magic"], "choose pmap or shard_map"),
+        (["train", "{demo}", "--config.model.num_focus=99"], "num_focus=99 exceeds num_candidates=16"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(job, tmp_path, capsys, words, message):
+    demo = [
+        "--config",
+        str(ROOT / "configs" / "demo.py"),
+        "--data",
+        f"{job}/records",
+        "--workdir",
+        str(tmp_path),
+    ]
+    filled = [part.format(job=job, root=ROOT) if part != "{demo}" else part for part in words]
+    at = filled.index("{demo}") if "{demo}" in filled else None
+    words = filled if at is None else [*filled[:at], *demo, *filled[at + 1 :]]
+    assert re.search(re.escape(message), complaint(capsys, *words))
+
+
+def test_data_with_other_classes_is_refused(job, tmp_path, capsys):
+    """Records of three of the ten classes, under other numbers."""
+    few = tmp_path / "videos"
+    for folder in sorted((job / "videos" / "train").iterdir())[-3:]:
+        (few / folder.name).mkdir(parents=True)
+        for video in list(folder.iterdir())[:2]:
+            (few / folder.name / video.name).write_bytes(video.read_bytes())
+    run_command(["prepare", str(few), str(tmp_path / "records"), "--size", "96", "--workers", "1"])
+    said = complaint(
+        capsys, "evaluate", "--checkpoint", job / "run", "--data", tmp_path / "records", "--split", "train"
+    )
+    assert "prepare the data with the checkpoint's class file" in said
+
+
+def test_help_of_every_command_has_an_example(capsys):
+    for command in ("demo", "prepare", "train", "evaluate", "predict"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+        assert f"adafocus {command}" in capsys.readouterr().out.split("example")[-1]
+
+
+def test_unknown_flags_are_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--config", "configs/demo.py", "--workdir", "x", "--lr", "3"])
+    assert stop.value.code == 2
+    assert "--lr" in capsys.readouterr().err

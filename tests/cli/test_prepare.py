@@ -1,0 +1,96 @@
+import json
+
+import av
+import numpy as np
+import pytest
+
+from adafocus_jax.cli.main import main
+from adafocus_jax.data.records import open_records
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Two classes of two videos, 20 frames at 20 frames per second."""
+    for name in ("run/1.mp4", "run/2.mp4", "walk/1.mp4", "walk/2.mp4"):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("mpeg4", rate=20)
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+            for level in range(20):
+                frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), 5 * level, np.uint8), "rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    return tmp_path / "videos"
+
+
+def test_a_folder_becomes_records(videos, tmp_path, capsys):
+    out = str(tmp_path / "records")
+    flags = ["--size", "12", "--fps", "5", "--val-fraction", "0.5", "--workers", "0", "--seed", "3"]
+    assert main(["prepare", str(videos), out, *flags, "--json", str(tmp_path / "figures.json")]) == 0
+    assert f"{out}: 2 train + 2 val videos of 2 classes, 20 frames" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["num_videos"] == {"train": 2, "val": 2}
+    assert figures["num_frames"] == {"train": 10, "val": 10}
+    assert figures["num_skipped"] == 0
+    record = open_records(out, "val")[0]
+    assert (record.fps, record.frame(0).shape) == (5.0, (12, 16, 3))
+
+
+def test_no_frame_rate_limit_and_json_on_standard_output(videos, tmp_path, capsys):
+    assert (
+        main(["prepare", str(videos), str(tmp_path / "out"), "--fps", "0", "--workers", "0", "--json", "-"])
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["num_frames"] == {"train": 80}
+
+
+def test_lists(videos, tmp_path, capsys):
+    (tmp_path / "classes.txt").write_text("walk\nrun\n")
+    (tmp_path / "train.csv").write_text("run/1.mp4,1\nwalk/1.mp4,0\n")
+    (tmp_path / "val.csv").write_text("run/2.mp4,run\n")
+    lists = ["--classes", "classes.txt", "--val-src", "val.csv", "--videos", "videos"]
+    lists = [str(tmp_path / word) if not word.startswith("--") else word for word in lists]
+    assert (
+        main(["prepare", str(tmp_path / "train.csv"), str(tmp_path / "out"), *lists, "--workers", "0"]) == 0
+    )
+    assert "2 train + 1 val videos of 2 classes" in capsys.readouterr().out
+
+
+def test_skipped_videos_are_counted(videos, tmp_path, capsys):
+    (videos / "run" / "bad.mp4").write_text("no video")
+    command = ["prepare", str(videos), str(tmp_path / "out"), "--workers", "0"]
+    assert main(command) == 2
+    assert main([*command, "--max-skipped", "0.5"]) == 0
+    captured = capsys.readouterr()
+    assert "1 left out, for they do not decode: see" in captured.out
+    (line,) = (line for line in captured.err.splitlines() if line.startswith("adafocus prepare:"))
+    assert "1 of 5 videos (20.0%) do not decode, more than --max-skipped 0.01" in line
+
+
+@pytest.mark.parametrize(
+    ("src", "flags", "words"),
+    [
+        ("nowhere", [], "no such folder or list file"),
+        (".", ["--val-fraction", "7"], "--val-fraction 7.0 is not between 0 and 1"),
+        (".", ["--quality", "0"], "--quality 0 is not valid"),
+        (".", ["--classes", "missing.txt"], "missing.txt does not open"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(videos, tmp_path, capsys, src, flags, words):
+    assert main(["prepare", str(videos / src), str(tmp_path / "out"), *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("adafocus prepare: ")
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["prepare", "--help"])
+    assert status.value.code == 0
+    text = capsys.readouterr().out
+    assert "adafocus prepare videos/ records/ --val-fraction 0.1" in text
+    assert all(
+        flag in text for flag in ("--size", "--fps", "--quality", "--max-skipped", "--shards", "skipped.csv")
+    )

@@ -1,0 +1,149 @@
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from adafocus_jax.checkpoint import load_checkpoint
+from adafocus_jax.errors import UserError
+from adafocus_jax.train import TrainingDivergedError
+
+
+def rows(workdir, split="train"):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["split"] == split]
+
+
+def assert_same_end(workdir, reference):
+    """Parameters and statistics bit for bit, and the same log."""
+    ours, theirs = (load_checkpoint(folder, "latest") for folder in (workdir, reference))
+    assert ours.step == theirs.step == 12
+    jax.tree.map(np.testing.assert_array_equal, ours.variables, theirs.variables)
+    timed = ("examples_per_sec", "data_wait_frac")
+    logs = [[{k: v for k, v in row.items() if k not in timed} for row in rows(d)] for d in (workdir, reference)]
+    assert [row["step"] for row in logs[0]] == [2, 4, 6, 8, 10, 12]
+    assert logs[0][-1] == logs[1][-1]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(toy, tmp_path_factory):
+    """A run of 12 steps, evaluated at every fourth: the score falls, so that the best is not the latest."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    scores = iter([30.0, 20.0, 10.0])
+    result = toy.run(workdir, eval_every=4, evaluate=lambda variables: {"top1": next(scores), "top5": 99.0})
+    assert (result.step, result.signal, result.metrics) == (12, None, {"top1": 10.0, "top5": 99.0})
+    return workdir
+
+
+def test_a_run_learns_and_leaves_log_and_checkpoints(uninterrupted):
+    train, evaluations = rows(uninterrupted), rows(uninterrupted, "eval")
+    assert train[-1]["loss/exits"] < train[0]["loss/exits"]
+    assert {"loss/total", "top1", "grad_norm", "learning_rate", "policy/weight_entropy"} <= train[0].keys()
+    assert train[-1]["examples_per_sec"] > 0
+    assert 0 <= train[-1]["data_wait_frac"] <= 1
+    assert [(row["step"], row["top1"]) for row in evaluations] == [(4, 30.0), (8, 20.0), (12, 10.0)]
+    assert list((uninterrupted / "tensorboard").iterdir())
+    assert load_checkpoint(uninterrupted).step == 4
+    assert load_checkpoint(uninterrupted, "latest").step == 12
+
+
+def test_a_finished_run_is_left_alone(toy, uninterrupted, caplog):
+    caplog.set_level(logging.INFO)
+    result = toy.run(uninterrupted, at={0: pytest.fail})
+    assert (result.step, result.metrics) == (12, {"top1": 10.0, "top5": 99.0})
+    assert "nothing to do" in caplog.text
+
+
+def script(toy_script, workdir, *words):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment["XLA_FLAGS"] = os.environ["XLA_FLAGS"] + " --xla_backend_optimization_level=0"
+    command = [sys.executable, str(toy_script), str(workdir), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_killed_then_started_again_ends_bit_for_bit_alike(toy_script, uninterrupted, tmp_path):
+    assert script(toy_script, tmp_path, "die=8").returncode == -signal.SIGKILL
+    done = script(toy_script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from step" in done.stderr
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterrupted, tmp_path):
+    done = script(toy_script, tmp_path, "stop=7")
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert load_checkpoint(tmp_path, "latest").step == 7
+    toy.run(tmp_path)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_path):
+    def evaluate(variables):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("evaluation went on")
+
+    result = toy.run(tmp_path, eval_every=5, evaluate=evaluate)
+    assert (result.step, result.signal, result.metrics) == (5, signal.SIGINT, {})
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not rows(tmp_path, "eval")
+    toy.run(tmp_path)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_loss_that_is_not_finite_stops_and_is_never_saved(toy, tmp_path):
+    with pytest.raises(TrainingDivergedError) as caught:
+        toy.run(tmp_path, poison=7)  # the eighth step
+    message = str(caught.value)
+    assert "diverged at step 8: " in message
+    assert "loss/exits nan" in message
+    assert f"last good checkpoint: {tmp_path / 'checkpoints' / '6'};" in message
+    assert "\n" not in message
+    assert load_checkpoint(tmp_path, "latest").step == 6
+    assert [row["step"] for row in rows(tmp_path)] == [2, 4, 6]
+
+
+def test_divergence_between_two_rows_is_found_before_saving(toy, tmp_path):
+    with pytest.raises(TrainingDivergedError, match="step 3: .* last good checkpoint: none yet"):
+        toy.run(tmp_path, poison=2, log_every=100)
+
+
+def test_parameters_that_overflow_are_not_saved_though_the_loss_is_finite(toy, tmp_path):
+    with pytest.raises(TrainingDivergedError, match="step 1: params/.* is not finite"):
+        toy.run(tmp_path, steps=1, learning_rate=3e38)
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(toy, uninterrupted, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    toy.run(tmp_path, at={10: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    (tmp_path / "checkpoints" / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
+    toy.run(tmp_path)
+    assert "checkpoint of step 10 is damaged" in caplog.text
+    assert "resuming from step 9" in caplog.text
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_another_config_is_refused_and_nothing_is_lost(toy, uninterrupted):
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    with pytest.raises(UserError, match=r"holds a run of another config \(steps is 12 there, 13 here\)"):
+        toy.run(uninterrupted, config={"steps": 13, "data": {"workers": 4}})
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+    toy.run(uninterrupted, config={"steps": 12, "data": {"workers": 4}})
+
+
+def test_what_does_not_fit_fails_before_data_and_files(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(toy, "BATCH", 6)
+    with pytest.raises(UserError, match="a batch of 6 does not divide over 4 devices: take 4 or 8"):
+        toy.run(tmp_path, at={0: pytest.fail})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_best_metric_is_named(toy, tmp_path):
+    with pytest.raises(UserError, match="no metric 'mAP' to choose the best by: evaluation yields top1"):
+        toy.run(tmp_path, steps=1, best_metric="mAP", evaluate=lambda variables: {"top1": 1.0})

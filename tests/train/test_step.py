@@ -1,0 +1,134 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.errors import ScopeParamShapeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adafocus_jax.errors import UserError
+from adafocus_jax.models import init_variables
+from adafocus_jax.train.optimizer import make_optimizer
+from adafocus_jax.train.state import create_state, run_keys
+from adafocus_jax.train.step import check_batch_size, fetch_scalars, make_train_step, policy_statistics
+from adafocus_jax.types import ModelOutput
+
+BOTH = pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+
+
+@functools.cache
+def make(toy, norm_axis="batch", parallel="pmap", devices=4):
+    """A fresh state on the host, and the step; compiled once for all tests."""
+    model = toy.Toy(norm_axis=norm_axis)
+    params = init_variables(model, run_keys(0)[0])["params"]
+    optimizer = make_optimizer(toy.SGD, params, num_steps=10, batch_size=toy.BATCH)
+    step = make_train_step(model, optimizer, toy.loss, seed=0, parallel=parallel, devices=jax.devices()[:devices])
+    return jax.device_get(create_state(model, optimizer.transform, seed=0)), step
+
+
+def run(start, step, batches):
+    state = step.put_state(start)
+    for batch in batches:
+        state, scalars = step.run(state, step.put_batch(batch))
+    return step.get_state(state), fetch_scalars(scalars)
+
+
+def assert_close(tree, other, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), tree, other)
+
+
+@BOTH
+def test_four_devices_give_the_update_of_one_on_the_same_batch(toy, parallel):
+    batches = [toy.batch(number) for number in range(3)]
+    one = run(*make(toy, devices=1), batches)
+    four = run(*make(toy, parallel=parallel), batches)
+    assert_close(four, one, rtol=1e-5, atol=1e-6)
+
+
+@BOTH
+def test_norm_per_device_averages_running_statistics_over_devices(toy, parallel):
+    batch = toy.batch(0)
+    state, _ = run(*make(toy, norm_axis=None, parallel=parallel), [batch])
+    shares = [{name: x[part : part + 2] for name, x in batch.items()} for part in range(0, 8, 2)]
+    # Dropout comes after the norm, so each share alone has the same statistics.
+    alone = [run(*make(toy, norm_axis=None, devices=1), [share])[0].batch_stats for share in shares]
+    assert_close(state.batch_stats, jax.tree.map(lambda *x: np.mean(x, axis=0), *alone), rtol=1e-5)
+    assert not np.allclose(alone[0]["norm"]["mean"], alone[1]["norm"]["mean"])
+
+
+def test_all_devices_hold_the_same_state_afterwards(toy):
+    start, step = make(toy, norm_axis=None)
+    state, _ = step.run(step.put_state(start), step.put_batch(toy.batch(0)))
+    for leaf in jax.tree.leaves(state):
+        for copy in np.asarray(leaf)[1:]:
+            np.testing.assert_array_equal(copy, np.asarray(leaf)[0])
+
+
+@BOTH
+def test_only_the_batch_moves_and_the_state_is_donated(toy, parallel):
+    start, step = make(toy, parallel=parallel)
+    before = jax.tree.map(np.copy, start)
+    state, batch = step.put_state(start), step.put_batch(toy.batch(0))
+    assert batch.frames.dtype == jnp.uint8
+    assert batch.labels is batch.index is batch.mask is None
+    with jax.transfer_guard("disallow"):
+        following, scalars = step.run(state, batch)
+        following, scalars = step.run(following, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    assert len(jax.tree.leaves(following)[0].sharding.device_set) == 4
+    assert fetch_scalars(scalars)["learning_rate"] == pytest.approx(toy.SGD.learning_rate)
+    assert_close(start, before, rtol=0)  # the source of what was donated
+
+
+def test_randomness_depends_on_seed_and_step_alone(toy):
+    start, step = make(toy)
+    batch = toy.batch(0)
+    once, again = (run(start, step, [batch])[1]["loss/exits"] for _ in range(2))
+    later = run(start.replace(step=np.asarray(5, np.int32)), step, [batch])[1]["loss/exits"]
+    assert once == again != later
+
+
+@BOTH
+def test_shapes_that_do_not_fit_fail_without_data(toy, parallel):
+    start, step = make(toy, parallel=parallel)
+    shapes = jax.eval_shape(lambda: start)
+    step.trace(shapes, toy.shapes())
+    with pytest.raises(ScopeParamShapeError, match="encoder"):
+        step.trace(shapes, toy.shapes().replace(frames=jax.ShapeDtypeStruct((8, 4, 5, 5, 3), np.uint8)))
+
+
+def test_unknown_parallel_is_refused(toy):
+    with pytest.raises(UserError, match="'threads': choose pmap or shard_map"):
+        make(toy, parallel="threads")
+
+
+def test_a_batch_that_devices_do_not_divide_names_the_nearest_sizes():
+    with pytest.raises(UserError, match="a batch of 30 does not divide over 4 devices: take 28 or 32"):
+        check_batch_size(30, 4)
+    with pytest.raises(UserError, match="take 4$"):
+        check_batch_size(3, 4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 300), st.integers(1, 64))
+def test_the_sizes_it_names_work(size, devices):
+    try:
+        check_batch_size(size, devices)
+    except UserError as error:
+        for named in str(error).split(": take ")[1].split(" or "):
+            check_batch_size(int(named), devices)
+            assert abs(int(named) - size) <= devices
+
+
+def test_policy_statistics_in_closed_form():
+    weights = jnp.array([[0.25, 0.25, 0.25, 0.25], [1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])
+    actions = jnp.array([0.001, 0.5, 0.995, 0.01])[None, None]
+    boxes = jnp.array([[[0.0, 0, 10, 20], [0, 0, 30, 40]]])
+    rest = dict.fromkeys([field for field in ModelOutput.__dataclass_fields__])
+    out = ModelOutput(**{**rest, "frame_weights": weights, "actions": actions, "boxes": boxes})
+    statistics = {name: float(value) for name, value in policy_statistics(out).items()}
+    assert statistics == pytest.approx(
+        {"weight_entropy": 0.5, "box_height_px": 20, "box_width_px": 30, "saturated_frac": 0.5}
+    )

@@ -1,0 +1,126 @@
+"""A model with the interface of UniAdaFocus that compiles in a second, and a run of it in a process of its own.
+
+As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP]`` trains for 12 steps; the process kills itself, or asks itself
+to stop, when the batch of that step is asked for.
+"""
+
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from adafocus_jax.losses import Losses, cross_entropy
+from adafocus_jax.models.layers import BatchNorm, Dense, Dropout
+from adafocus_jax.train import OptimizerOptions, ParamGroup, TrainOptions, train
+from adafocus_jax.types import ModelOutput, PassOutput, VideoBatch
+
+CLASSES, FRAMES, SIDE, BATCH = 3, 4, 4, 8
+GROUPS = (ParamGroup("encoder/.*"), ParamGroup("norm/.*"), ParamGroup("(head|policy)/.*", 2.0))
+SGD = OptimizerOptions(0.05, BATCH, GROUPS, weight_decay=1e-3, warmup_frac=0.1)
+
+
+class Toy(nn.Module):
+    """A frame's pixels to features, batch norm, dropout, one head, one policy."""
+
+    norm_axis: str | None = None
+    num_glance: int = 2
+    num_candidates: int = FRAMES
+    num_focus: int = 2
+    image_size: int = SIDE
+    spatial: str = "learned"
+    temporal: str = "learned"
+    temporal_estimator: str = "exact"
+
+    @nn.compact
+    def __call__(self, batch, train=False, draws=None):
+        frames = batch.frames[:, : self.num_glance].astype(jnp.float32) / 128 - 1
+        x = Dense(6, name="encoder")(frames.reshape(*frames.shape[:2], -1))
+        x = nn.relu(BatchNorm(axis_name=self.norm_axis, name="norm")(x, train))
+        x = Dropout(0.2, name="dropout")(x, draws.dropout if draws else None, train)
+        policy = Dense(5, name="policy")(x)
+        weights, actions = jax.nn.softmax(policy[..., 0]), nn.sigmoid(policy[..., 1:])
+        if draws:
+            weights = weights * (1 + 0.1 * draws.thresholds)
+        logits = Dense(CLASSES, name="head")(x)
+        logits = jnp.concatenate([logits, (weights[..., None] * logits).sum(1, keepdims=True)], axis=1)
+        boxes = actions * SIDE
+        one_pass = PassOutput(exit_logits=logits, local_logits=logits, boxes=boxes)
+        indices = jnp.zeros(boxes.shape[:2], jnp.int32)
+        return ModelOutput(
+            logits=logits[:, -1],
+            exit_logits=logits,
+            global_logits=logits,
+            local_logits=logits,
+            temporal_logits=None,
+            spatial_logits=None,
+            frame_weights=weights,
+            frame_indices=indices,
+            glance_indices=indices,
+            actions=actions,
+            boxes=boxes,
+            glance_features=x,
+            policy=one_pass,
+            random=one_pass,
+        )
+
+
+def loss(out, labels):
+    """Cross-entropy and a term of the actions; not a number where a label is negative."""
+    exits = jnp.where(labels.min() < 0, jnp.nan, cross_entropy(out.exit_logits, jnp.maximum(labels, 0)))
+    norm = jnp.mean(jnp.square(out.actions - 1))
+    zero = jnp.zeros(())
+    return Losses(exits + norm, exits, zero, zero, zero, zero, norm, zero)
+
+
+def batch(step, poison=None):
+    """The global batch of a step: brightness tells the class."""
+    rng = np.random.default_rng(step)
+    label = rng.integers(0, CLASSES, BATCH).astype(np.int32)
+    frames = rng.integers(0, 128, (BATCH, FRAMES, SIDE, SIDE, 3), dtype=np.uint8)
+    frames += (40 * label).astype(np.uint8)[:, None, None, None, None]
+    return {"frames": frames, "label": np.where(step == poison, -1, label).astype(np.int32)}
+
+
+def batches(start, num_steps, poison=None, at=None):
+    """Batches from ``start`` on; ``at``: step to what is called when its batch is asked for."""
+    for step in range(start, num_steps):
+        if at and step in at:
+            at[step]()
+        yield batch(step, poison)
+
+
+def shapes():
+    return VideoBatch(**{name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch(0).items()})
+
+
+def run(workdir, *, steps=12, poison=None, at=None, evaluate=None, config=None, learning_rate=0.05, **options):
+    """Trains the toy in ``workdir``."""
+    options = {"log_every": 2, "checkpoint_every": 3, **options}
+    return train(
+        Toy(),
+        partial(batches, num_steps=steps, poison=poison, at=at),
+        workdir=workdir,
+        options=TrainOptions(num_steps=steps, batch_size=BATCH, seed=1, **options),
+        optimizer=replace(SGD, learning_rate=learning_rate),
+        loss=loss,
+        batch_shapes=shapes(),
+        config={"steps": steps, "data": {"workers": 0}} if config is None else config,
+        free_keys=("data.workers",),
+        evaluate=evaluate,
+    )
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    words = dict(word.split("=") for word in sys.argv[2:])
+    signals = {"die": signal.SIGKILL, "stop": signal.SIGTERM}
+    at = {int(step): partial(os.kill, os.getpid(), signals[name]) for name, step in words.items()}
+    result = run(sys.argv[1], at=at)
+    sys.exit(128 + result.signal if result.signal else 0)
