@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -69,6 +68,7 @@ _TSM: dict[str, Any] = {
     "global_encoder": "mobilenet_v2_tsm",
     "local_encoder": "resnet50_tsm",
     "num_glance": 8,
+    "num_candidates": 36,
     "num_focus": 12,
     "dropout": 0.5,
     "head_dropout": 0.5,
@@ -79,6 +79,7 @@ _X3D: dict[str, Any] = {
     "head": "x3d",
     "pool_time": True,
     "num_glance": 16,
+    "num_candidates": 96,
     "num_focus": 32,
     "glance_size": 160,
     "dropout": 0.5,
@@ -160,7 +161,7 @@ MODELS: dict[str, ModelSpec] = {
 """Name to model. ``two_stream_tsm`` is what the paper calls TSM+: both encoders see whole frames, without policies."""
 
 CANDIDATES_PER_FOCUS = 3
-"""N / F in the variants of trimmed videos, where ``num_candidates`` is not given (paper, implementation details)."""
+"""N / F in the variants of trimmed videos: another ``num_focus`` brings its ``num_candidates`` along."""
 
 _CHOICES = {
     "spatial": get_args(SpatialMode),
@@ -196,8 +197,10 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
       24
     """
     settings = {**model_defaults(name), **arguments}
-    kind = MODELS[name].kind
     _check_names(name, settings)
+    kind = MODELS[name].kind
+    if kind is TwoExitAdaFocus and "num_focus" in arguments and "num_candidates" not in arguments:
+        settings["num_candidates"] = CANDIDATES_PER_FOCUS * settings["num_focus"]
     dtype = jnp.dtype(settings.pop("dtype"))
     norm = partial(BatchNorm, axis_name=settings.pop("norm_axis", None))
     make = partial(_look_up, "encoder", ENCODERS)
@@ -205,12 +208,9 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
     for key in ("encoder", "global_encoder", "local_encoder"):
         if key in settings:
             settings[key] = make(settings[key])(**encoder)
-    if "head" in settings:
-        settings["head"] = _look_up("head", HEADS, settings["head"])
+    settings["head"] = _look_up("head", HEADS, settings["head"])
     if "side_limits" in settings:
         settings["side_limits"] = tuple(settings["side_limits"])
-    if settings["num_candidates"] == 0:
-        settings["num_candidates"] = CANDIDATES_PER_FOCUS * settings["num_focus"]
     if kind is not VideoClassifier:
         settings["norm"] = norm
     model = kind(num_classes=num_classes, dtype=dtype, **settings)
@@ -221,24 +221,16 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
 def model_defaults(name: str) -> dict[str, Any]:
     """All arguments of ``create_model(name)`` but ``num_classes`` and ``norm_axis``, with their defaults.
 
-    ``num_candidates`` of 0 stands for 3 · ``num_focus``.
-
     Raises:
       UserError: an unknown name.
     """
     if name not in MODELS:
         raise UserError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-    kind, structural = MODELS[name].kind, {"norm", "dtype", "parent", "name"}
-    fields = {
-        f.name: f.default
-        for f in dataclasses.fields(kind)
-        if f.name not in structural and f.default is not dataclasses.MISSING
-    }
-    if kind is TwoExitAdaFocus:
-        fields["num_candidates"] = 0
-    if "head" in fields:
-        fields["head"] = "linear"
-    return {**fields, "width": 1.0, "dtype": "float32", **MODELS[name].arguments}
+    spec = MODELS[name]
+    encoders = {"encoder", "global_encoder", "local_encoder"}
+    given = {"num_classes", "norm", "dtype", "head", "parent", "name"} | encoders
+    defaults = {f.name: f.default for f in fields(spec.kind) if f.name not in given}
+    return {**defaults, "head": "linear", "width": 1.0, "dtype": "float32", **spec.arguments}
 
 
 def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
@@ -263,8 +255,8 @@ def _look_up(what: str, table: Mapping[str, Callable[..., nn.Module]], name: str
     return table[name]
 
 
-def _check_names(model: str, settings: Mapping[str, Any]) -> None:
-    known = {*model_defaults(model), "norm_axis"}
+def _check_names(name: str, settings: Mapping[str, Any]) -> None:
+    known = {*model_defaults(name), "norm_axis"}
     for key, value in settings.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
