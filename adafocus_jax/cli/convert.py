@@ -25,7 +25,7 @@ Turns a PyTorch checkpoint (.pth, .pth.tar, .pyth, .safetensors) into one that t
 
 CHECKPOINT is of the authors' release; or, with --part, of an encoder alone (torchvision, timm, TSM, SlowFast), and the
 rest of the model comes from --base or is initialised anew. Every name and shape has to fit; no code in it is run.
-Patch size and frames per video leave no trace in such a file: give those that it was trained with by --set.
+The patch size leaves no trace in such a file: give the one that it was trained with by --set.
 --to-torch goes the other way: CHECKPOINT is a workdir of ours, OUT a .pth.tar for the authors' code."""
 
 _EPILOG = """\
