@@ -15,7 +15,7 @@ import numpy as np
 from adafocus_jax.checkpoint import FOLDER, Checkpoints, LoadedCheckpoint, load_checkpoint
 from adafocus_jax.checkpoint.convert import convert_state_dict, count_classes, to_state_dict
 from adafocus_jax.checkpoint.torch_files import read_state_dict, write_state_dict
-from adafocus_jax.config import base_config, make_model
+from adafocus_jax.config import base_config, for_classes, make_model
 from adafocus_jax.data.annotations import read_classes
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import MODELS, init_variables
@@ -25,7 +25,7 @@ Turns a PyTorch checkpoint (.pth, .pth.tar, .pyth, .safetensors) into one that t
 
 CHECKPOINT is of the authors' release; or, with --part, of an encoder alone (torchvision, timm, TSM, SlowFast), and the
 rest of the model comes from --base or is initialised anew. Every name and shape has to fit; no code in it is run.
-Patch size and frames per video leave no trace in such a file: give those that it was trained with by --set.
+The patch size leaves no trace in such a file: give the one that it was trained with by --set.
 --to-torch goes the other way: CHECKPOINT is a workdir of ours, OUT a .pth.tar for the authors' code."""
 
 _EPILOG = """\
@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("out", metavar="OUT", help="workdir to make; with --to-torch a file")
     add("--model", metavar="NAME", help=f"one of {', '.join(MODELS)}")
     add("--num-classes", type=int, metavar="K", help="(default: what the checkpoint's classifier has)")
-    add("--classes", metavar="FILE", help="class names, one per line (default: class 0, class 1, …)")
+    add(
+        "--classes",
+        metavar="FILE",
+        help="class names, one per line, as the data have them (default: class 0, …)",
+    )
     add(
         "--set",
         action="append",
@@ -116,7 +120,7 @@ def _fresh_settings(args: argparse.Namespace, found_classes: int | None) -> dict
                 config.model[name] = value
         except (TypeError, ValueError) as error:
             raise UserError(f"--set {name}={value}: {' '.join(str(error).split())}") from error
-    return config.to_dict() | {"classes": _classes(args, None if args.part else found_classes)}
+    return for_classes(config.to_dict(), _classes(args, None if args.part else found_classes))
 
 
 def _classes(args: argparse.Namespace, found: int | None) -> list[str]:
@@ -148,13 +152,11 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
 def _settings(args: argparse.Namespace, loaded: LoadedCheckpoint) -> dict[str, Any]:
     """The configuration of a checkpoint of ours, after what the command line says has been checked against it."""
     config = loaded.config
-    has = config["model"] | {"classes": len(config["classes"])}
-    said = _arguments(args) | {"name": args.model, "classes": args.num_classes}
+    said = _arguments(args) | {"name": args.model, "num_classes": args.num_classes}
     for name, value in said.items():
-        if value is not None and has.get(name) != value:
-            raise UserError(
-                f"the checkpoint's model has {name} {has.get(name)}, the command line says {value}"
-            )
+        has = config["model"].get(name)
+        if value is not None and has != value:
+            raise UserError(f"the checkpoint's model has {name} {has}, the command line says {value}")
     if args.classes and list(read_classes(args.classes)) != list(config["classes"]):
         raise UserError(f"the classes of {args.classes} are not those of the checkpoint")
     return config

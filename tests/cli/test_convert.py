@@ -133,7 +133,7 @@ def test_ours_is_compared_with_what_the_command_line_says(convert, theirs, tmp_p
     for words, message in (
         (("--set", "patch_size=96"), "the checkpoint's model has patch_size 32, the command line says 96"),
         (("--model", "uni_adafocus"), "has name uni_adafocus_tiny, the command line says uni_adafocus"),
-        (("--num-classes", "7"), "has classes 5, the command line says 7"),
+        (("--num-classes", "7"), "has num_classes 5, the command line says 7"),
     ):
         status, text = convert(tmp_path / "ours", tmp_path / "back.pth", "--to-torch", *words)
         assert (status, text.count("\n")) == (2, 1)
