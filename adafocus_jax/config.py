@@ -21,8 +21,10 @@ from ml_collections import ConfigDict, config_flags
 from adafocus_jax.data.pipeline import ClipSpec
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import uni_adafocus_loss
-from adafocus_jax.models import MODELS, create_model, model_defaults
+from adafocus_jax.models import MODELS, VideoModel, create_model, model_defaults
+from adafocus_jax.models.adafocus import AdaFocus
 from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models.video_classifier import VideoClassifier
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
 from adafocus_jax.train.step import AXIS, LossFunction
@@ -71,16 +73,8 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
             "warmup_frac": 0.0,
         }
     )
-    # In order; a parameter belongs to the first group whose pattern its path matches in full.
     config.optimizer.groups = ConfigDict(sort_keys=False)
-    for name, pattern, factor in (
-        ("glance", "(global_encoder|global_head)/.*", 0.5),
-        ("proxy", "proxy_head/.*", 0.5),
-        ("spatial_policy", "spatial_policy/.*", 0.2),
-        ("temporal_policy", "temporal_policy/.*", 0.2),
-        ("focus", "(local_encoder|local_head)/.*", 1.0),
-        ("classifier", "classifier/.*", 20.0),
-    ):
+    for name, pattern, factor in _groups(model):
         group = {"pattern": pattern, "factor": factor, "delay_frac": 0.0}
         config.optimizer.groups[name] = ConfigDict(group)
     config.train = ConfigDict(
@@ -97,6 +91,24 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
         }
     )
     return config.lock()
+
+
+def _groups(model: str) -> list[tuple[str, str, float]]:
+    """Name, pattern and factor. In order: a parameter belongs to the first group whose pattern its path matches."""
+    kind = MODELS[model].kind
+    if kind is VideoClassifier:
+        return [("all", ".*", 1.0)]
+    groups = [
+        ("glance", "global_(encoder|head|final_head)/.*", 0.5),
+        ("focus", "local_(encoder|head|final_head)/.*", 1.0),
+    ]
+    if not create_model(model, num_classes=1).whole_frames:
+        groups += [
+            ("proxy", "proxy_head/.*", 0.5),
+            ("spatial_policy", "spatial_policy/.*", 0.2),
+            ("temporal_policy", "temporal_policy/.*", 0.2),
+        ]
+    return groups + [("classifier", "classifier/.*", 20.0)] * (kind is UniAdaFocus)
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -146,28 +158,19 @@ def for_classes(settings: Mapping[str, Any], classes: Sequence[str]) -> dict[str
     }
 
 
-def make_model(settings: Mapping[str, Any]) -> UniAdaFocus:
-    """The model of completed settings, or of those saved beside a checkpoint.
-
-    Raises:
-      UserError: arguments that do not fit, or a model that is built from Python alone (``create_model``).
-    """
+def make_model(settings: Mapping[str, Any]) -> VideoModel:
+    """The model of completed settings, or of those saved beside a checkpoint."""
     norm_axis = AXIS if settings["train"]["sync_batch_norm"] else None
-    model = create_model(**settings["model"], norm_axis=norm_axis)
-    if not isinstance(model, UniAdaFocus):
-        names = ", ".join(name for name, spec in MODELS.items() if spec.kind is UniAdaFocus)
-        raise UserError(
-            f"the commands run {names}; {settings['model']['name']} is built from Python, by create_model"
-        )
-    return model
+    return create_model(**settings["model"], norm_axis=norm_axis)
 
 
-def clip_spec(settings: Mapping[str, Any]) -> ClipSpec:
+def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
     """How clips are cut for this model."""
-    model, data = settings["model"], settings["data"]
+    data = settings["data"]
     return ClipSpec(
-        num_candidates=model["num_candidates"],
-        image_size=model["image_size"],
+        num_candidates=model.num_candidates,
+        image_size=model.image_size,
+        num_glance=model.num_glance if isinstance(model, AdaFocus) and model.separate_glance else None,
         resize=data["resize"] or None,
         flip=data["flip"],
         scales=tuple(data["scales"]),

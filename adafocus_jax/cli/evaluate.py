@@ -22,7 +22,7 @@ from adafocus_jax.evaluate.exits import choose_policy, store_policy, sweep_exits
 from adafocus_jax.evaluate.predict import Predictions, make_predict_function, predict_split
 from adafocus_jax.flops import model_cost
 from adafocus_jax.metrics import mean_average_precision, top_k_accuracy
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models import VideoModel
 from adafocus_jax.types import VideoBatch
 from adafocus_jax.visualize.curves import Series, accuracy_cost
 from adafocus_jax.visualize.files import write_png
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _predict(
-    trained: TrainedModel, model: UniAdaFocus, args: argparse.Namespace, split: str, what: str
+    trained: TrainedModel, model: VideoModel, args: argparse.Namespace, split: str, what: str
 ) -> Predictions:
     source = open_records(args.data or trained.data["dir"], split)
     _check_classes(trained, source)

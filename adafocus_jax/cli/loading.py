@@ -14,8 +14,7 @@ from adafocus_jax.checkpoint import LoadedCheckpoint, checkpoint_folder, load_ch
 from adafocus_jax.config import clip_spec, make_model
 from adafocus_jax.data.pipeline import ClipSpec
 from adafocus_jax.flops import model_cost
-from adafocus_jax.models import init_variables
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models import VideoModel, init_variables
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class TrainedModel:
     folder: Path
     """The folder of checkpoints."""
     checkpoint: LoadedCheckpoint
-    model: UniAdaFocus
+    model: VideoModel
     spec: ClipSpec
     exit_gflops: np.ndarray
     """``[E]`` giga multiply-adds."""
@@ -68,7 +67,7 @@ def load_model(args: argparse.Namespace) -> TrainedModel:
         folder=checkpoint_folder(args.checkpoint),
         checkpoint=checkpoint,
         model=model,
-        spec=clip_spec(checkpoint.config),
+        spec=clip_spec(checkpoint.config, model),
         exit_gflops=model_cost(model).exit_gflops,
     )
 

@@ -28,7 +28,7 @@ from adafocus_jax.data.records import RecordSource, open_records
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models import VideoModel
 from adafocus_jax.train import TrainingDivergedError, TrainOptions, train
 from adafocus_jax.types import VideoBatch
 
@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     source = open_records(settings["data"]["dir"], settings["data"]["train_split"])
     settings = for_classes(settings, source.classes)
-    model, spec, options = make_model(settings), clip_spec(settings), train_options(settings, len(source))
+    model, options = make_model(settings), train_options(settings, len(source))
+    spec = clip_spec(settings, model)
     data = {key: settings["data"][key] for key in ("num_workers", "num_threads")}
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:
@@ -107,13 +108,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _batch_shapes(spec: ClipSpec, options: TrainOptions) -> VideoBatch:
     side, size = spec.image_size, options.batch_size
-    frames = jax.ShapeDtypeStruct((size, spec.num_candidates, side, side, 3), jnp.uint8)
-    return VideoBatch(frames=frames, label=jax.ShapeDtypeStruct((size,), jnp.int32))
+
+    def frames(count: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((size, count, side, side, 3), jnp.uint8)
+
+    return VideoBatch(
+        frames=frames(spec.num_candidates),
+        glance=frames(spec.num_glance) if spec.num_glance else None,
+        label=jax.ShapeDtypeStruct((size,), jnp.int32),
+    )
 
 
-def _evaluation(
-    model: UniAdaFocus, spec: ClipSpec, settings: Mapping[str, Any], options: TrainOptions
-) -> Any:
+def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], options: TrainOptions) -> Any:
     """Scores the validation split, or None where the records have none."""
     data = settings["data"]
     try:

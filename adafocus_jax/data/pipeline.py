@@ -91,6 +91,8 @@ class Clip(NamedTuple):
     """``[N, S, S, 3]`` uint8."""
     times_sec: np.ndarray
     """``[N]`` float: where the frames stand in the video, in seconds."""
+    glance: np.ndarray | None
+    """``[G, S, S, 3]`` uint8, if the spec asks for it."""
 
 
 def train_batches(
@@ -169,14 +171,18 @@ def load_clip(path: str | Path, spec: ClipSpec) -> Clip:
     Raises:
         DecodeError: the video does not decode.
     """
+    candidates, counts = spec.num_candidates, [n for n in (spec.num_candidates, spec.num_glance) if n]
     chosen = read_chosen(
-        path, lambda total: segment_indices(total, spec.num_candidates), short_side=spec.short_side
+        path,
+        lambda total: np.concatenate([segment_indices(total, count) for count in counts]),
+        short_side=spec.short_side,
     )
     cut = spec.cut(chosen.frames[0], None)
-    frames = np.empty((spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8)
+    frames = np.empty((sum(counts), spec.image_size, spec.image_size, 3), np.uint8)
     for frame, out in zip(chosen.frames, frames, strict=True):
         apply_cut(frame, cut, out)
-    return Clip(frames, chosen.times_sec)
+    glance = frames[candidates:] if spec.num_glance else None
+    return Clip(frames[:candidates], chosen.times_sec[:candidates], glance)
 
 
 def _local_rows(batch_size: int, process_index: int, process_count: int) -> range:

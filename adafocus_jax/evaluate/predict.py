@@ -30,7 +30,7 @@ class Predictions:
     frame_weights: np.ndarray
     """``[n, G]`` float32."""
     glance_indices: np.ndarray
-    """``[n, G]`` int32: candidates glanced at."""
+    """``[n, G]`` int32: candidates glanced at; those at the same time where the glance is sampled separately."""
     frame_indices: np.ndarray
     """``[n, F]`` int32: candidates chosen."""
     boxes: np.ndarray
@@ -114,4 +114,10 @@ def _fetch(batch: VideoBatch, output: ModelOutput) -> dict[str, np.ndarray]:
     names = [field.name for field in fields(Predictions)]
     real = np.asarray(batch.mask)
     given = {"index": batch.index, "labels": batch.labels}
+    if (
+        output.glance_indices is None
+    ):  # the glance was sampled separately: name the candidates at its place in time
+        num_glance, num_candidates = output.frame_weights.shape[1], batch.frames.shape[1]
+        nearest = (2 * np.arange(num_glance) + 1) * num_candidates // (2 * num_glance)
+        given["glance_indices"] = np.broadcast_to(nearest.astype(np.int32), (len(real), num_glance))
     return {name: np.asarray(given.get(name, getattr(output, name, None)))[real] for name in names}

@@ -49,9 +49,14 @@ def predict_videos(
             clip = load_clip(path, spec)
         except DecodeError as error:
             raise UserError(f"{path} does not decode: {error}") from error
-        frames = np.broadcast_to(clip.frames[None], (batch_size, *clip.frames.shape))
+        frames, glance = (
+            None if part is None else np.broadcast_to(part[None], (batch_size, *part.shape))
+            for part in (clip.frames, clip.glance)
+        )
         first, nowhere = np.arange(batch_size) == 0, np.full((batch_size, 1), -1, np.int32)
-        batch = VideoBatch(frames=frames, mask=first, index=np.zeros(batch_size, np.int32), labels=nowhere)
+        batch = VideoBatch(
+            frames=frames, glance=glance, mask=first, index=np.zeros(batch_size, np.int32), labels=nowhere
+        )
         found = predict_split(predict, [batch])
         yield video_prediction(str(path), classes, clip.frames, clip.times_sec, found, 0, exit_gflops, policy)
 

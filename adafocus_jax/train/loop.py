@@ -18,8 +18,7 @@ import numpy as np
 
 from adafocus_jax.checkpoint import FOLDER, Checkpoints
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import init_variables
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models import VideoModel, init_variables
 from adafocus_jax.train.interrupt import StopSignals
 from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
@@ -77,7 +76,7 @@ class TrainingDivergedError(RuntimeError):
 
 
 def train(
-    model: UniAdaFocus,
+    model: VideoModel,
     batches: Batches,
     *,
     workdir: str | os.PathLike[str],

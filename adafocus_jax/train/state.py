@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from adafocus_jax.models import init_variables
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models import VideoModel, init_variables
 from adafocus_jax.types import Array
 
 
@@ -39,7 +38,7 @@ def run_keys(seed: int) -> tuple[Array, Array]:
     return init, draws
 
 
-def create_state(model: UniAdaFocus, transform: optax.GradientTransformation, seed: int) -> TrainState:
+def create_state(model: VideoModel, transform: optax.GradientTransformation, seed: int) -> TrainState:
     """A fresh state at step 0. ``jax.eval_shape`` of it allocates nothing."""
     variables = init_variables(model, run_keys(seed)[0])
     return TrainState(

@@ -22,8 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import Losses
-from adafocus_jax.models import sample_draws
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models import VideoModel, sample_draws
 from adafocus_jax.train.optimizer import Optimizer
 from adafocus_jax.train.state import TrainState, run_keys
 from adafocus_jax.types import Array, ModelOutput, VideoBatch
@@ -52,7 +51,7 @@ class TrainStep:
 
 
 def make_train_step(
-    model: UniAdaFocus,
+    model: VideoModel,
     optimizer: Optimizer,
     loss: LossFunction,
     *,
@@ -65,7 +64,7 @@ def make_train_step(
     What is random in step s is a function of (seed, s, place in the global batch) alone.
 
     Args:
-      model: called as ``UniAdaFocus`` is.
+      model: of ``create_model``.
       optimizer: of ``make_optimizer``.
       loss: from a training pass and labels ``[B]`` to the named terms.
       seed: of the run.
@@ -114,7 +113,7 @@ def policy_statistics(out: ModelOutput) -> dict[str, Array]:
     }
 
 
-def _make_device_step(model: UniAdaFocus, optimizer: Optimizer, loss: LossFunction, key: Array) -> DeviceStep:
+def _make_device_step(model: VideoModel, optimizer: Optimizer, loss: LossFunction, key: Array) -> DeviceStep:
     # A constant of the program; a key on one device would have to be moved to the others at each step.
     key_data: Any = np.asarray(jax.random.key_data(key))
 
