@@ -38,7 +38,8 @@ def test_every_config_makes_a_model_whose_parameters_all_have_a_group(file):
     settings = load_config(str(CONFIGS / file), [DATA])
     assert json.loads(json.dumps(settings)) == settings
     assign_groups(parameters(settings), optimizer_options(settings).groups)
-    assert clip_spec(settings).num_candidates == settings["model"]["num_candidates"]
+    model = make_model(for_classes(settings, ["a", "b"]))
+    assert clip_spec(settings, model).num_candidates == settings["model"]["num_candidates"]
 
 
 def test_the_base_is_the_published_recipe(tmp_path):

@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 on success, 2 for a user's mistake (one line on standard error), 1 otherwise."""
     args = _parse(list(sys.argv[1:] if argv is None else argv))
     # force: absl, which configs bring along, has put its own handler there. Libraries speak up from warnings on.
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("adafocus_jax").setLevel(logging.INFO)
     try:
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
@@ -90,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        logging.getLogger().removeHandler(handler)
     return 0
 
 

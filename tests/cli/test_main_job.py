@@ -178,6 +178,27 @@ def test_data_with_other_classes_is_refused(job, tmp_path, capsys):
     assert "prepare the data with the checkpoint's class file" in said
 
 
+@pytest.mark.parametrize(("model", "exits"), [("uni_adafocus_tsm_tiny", 2), ("tsm_tiny", 1)])
+def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
+    """A glance of its own, one box per video, two exits; and a plain classifier."""
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from adafocus_jax.config import base_config\n"
+        "def get_config():\n"
+        f"    config = base_config({model!r})\n"
+        "    config.data.resize = config.model.image_size\n"
+        "    config.train.update({'steps': 2, 'batch_size': 8})\n"
+        "    return config\n"
+    )
+    data, run = ["--data", str(job / "records")], str(tmp_path / "run")
+    assert run_command(["train", "--config", str(config), *data, "--workdir", run])["step"] == 2
+    figures = run_command(["evaluate", "--checkpoint", run])
+    assert len(figures["exits"]) == exits
+    video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
+    (entry,) = run_command(["predict", "--checkpoint", run, str(video), "--draw", str(tmp_path / "pictures")])
+    assert len(entry["pictures"]) == 3
+
+
 def test_help_of_every_command_has_an_example(capsys):
     for command in ("demo", "prepare", "train", "evaluate", "predict"):
         with pytest.raises(SystemExit) as stop:
