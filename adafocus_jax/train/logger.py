@@ -92,18 +92,13 @@ class Meter:
 
 
 class ProgressView:
-    """A bar with the last figures on a terminal; elsewhere a line whenever there are new figures."""
+    """A line whenever there are new figures; on a terminal also a bar that stays below them."""
 
     def __init__(self, num_steps: int, batch_size: int, start_step: int) -> None:
         self._num_steps, self._batch_size = num_steps, batch_size
         console = Console(stderr=True)
         self._live = console.is_terminal
-        columns = (
-            "training",
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-        )
+        columns = ("training", BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         self._bar = Progress(*columns, console=console, disable=not self._live)
         self._task = self._bar.add_task("compiling", total=num_steps, completed=start_step)
 
@@ -120,34 +115,39 @@ class ProgressView:
 
     def figures(self, step: int, values: Mapping[str, float]) -> None:
         """New means over the last steps."""
-        text = describe(values, (self._num_steps - step) * self._batch_size)
-        self._bar.update(self._task, description=text)
-        if not self._live:
-            log.info("step %d/%d  %s", step, self._num_steps, text)
+        pace = describe_pace(values, (self._num_steps - step) * self._batch_size)
+        self._bar.update(self._task, description=pace)
+        self.note(f"step {step}/{self._num_steps}  {describe_losses(values)}  {pace}".rstrip())
 
     def note(self, text: str) -> None:
         """A line that stays."""
         if self._live:
-            self._bar.console.print(text, highlight=False)
+            self._bar.console.print(text, highlight=False, soft_wrap=True)
         else:
             log.info("%s", text)
 
 
-def describe(values: Mapping[str, float], examples_left: int) -> str:
-    """Figures of training in a line.
+def describe_losses(values: Mapping[str, float]) -> str:
+    """Loss, its terms that are not 0, and accuracy.
 
-    >>> describe({"loss/total": 2.5, "loss/exits": 1.25, "top1": 50.0, "examples_per_sec": 100.0,
-    ...           "data_wait_frac": 0.02}, examples_left=12000)
-    'loss 2.5 (exits 1.25)  top-1 50%  100 examples/s  data 2%  2:00 left'
+    >>> describe_losses({"loss/total": 2.5, "loss/exits": 1.25, "loss/focus": 0.0, "top1": 50.0})
+    'loss 2.5 (exits 1.25)  top-1 50%'
     """
     terms = [
         f"{name.removeprefix('loss/')} {value:.3g}"
         for name, value in values.items()
         if name.startswith("loss/") and name != "loss/total" and value
     ]
-    parts = [f"loss {values['loss/total']:.4g} ({', '.join(terms)})", f"top-1 {values['top1']:.0f}%"]
-    if rate := values.get("examples_per_sec"):
-        minutes, seconds = divmod(round(examples_left / rate), 60)
-        parts.append(f"{rate:.3g} examples/s  data {values['data_wait_frac']:.0%}")
-        parts.append(f"{minutes}:{seconds:02} left")
-    return "  ".join(parts)
+    return f"loss {values['loss/total']:.4g} ({', '.join(terms)})  top-1 {values['top1']:.0f}%"
+
+
+def describe_pace(values: Mapping[str, float], examples_left: int) -> str:
+    """Speed and the time that the rest will take; empty where nothing was measured.
+
+    >>> describe_pace({"examples_per_sec": 100.0, "data_wait_frac": 0.02}, examples_left=12000)
+    '100 examples/s  data 2%  2:00 left'
+    """
+    if not (rate := values.get("examples_per_sec")):
+        return ""
+    minutes, seconds = divmod(round(examples_left / rate), 60)
+    return f"{rate:.3g} examples/s  data {values['data_wait_frac']:.0%}  {minutes}:{seconds:02} left"

@@ -188,8 +188,8 @@ class _Run:
             # One step ahead of the devices, not more, or batches would pile up on them.
             jax.block_until_ready(self.pending[-2:][0][1])
             self._count(done, start)
-            self._after(done, state)
-            if self.signals.signal is not None:
+            # A signal that comes while nothing is saved waits for the next step, which is.
+            if self._after(done, state) and self.signals.signal is not None:
                 break
         return TrainResult(done, self.metrics, self.signals.signal)
 
@@ -200,17 +200,19 @@ class _Run:
         else:
             self.meter.step()
 
-    def _after(self, done: int, state: TrainState) -> None:
-        """Whatever is due after step ``done``: a row of figures, an evaluation, a checkpoint."""
+    def _after(self, done: int, state: TrainState) -> bool:
+        """Whatever is due after step ``done``: a row of figures, an evaluation, a checkpoint. Whether it saved."""
         stopping = self.signals.signal is not None
         if self._due(done, self.options.log_every):
             self._log_row(done)
         evaluating = self.evaluate is not None and self._due(done, self.options.eval_every) and not stopping
-        if evaluating or stopping or self._due(done, self.options.checkpoint_every):
-            host = self._finite_state(done, state)
-            metrics = self._evaluate(done, host) if evaluating else {}
-            self._save(done, host, metrics)
-            self.meter.restart()
+        if not (evaluating or stopping or self._due(done, self.options.checkpoint_every)):
+            return False
+        host = self._finite_state(done, state)
+        metrics = self._evaluate(done, host) if evaluating else {}
+        self._save(done, host, metrics)
+        self.meter.restart()
+        return True
 
     def _due(self, done: int, every: int) -> bool:
         return done == self.options.num_steps or (every > 0 and done % every == 0)

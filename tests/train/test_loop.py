@@ -98,6 +98,19 @@ def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_pa
     assert_same_end(tmp_path, uninterrupted)
 
 
+def test_a_signal_after_a_step_looked_for_it_is_not_lost(toy, tmp_path, monkeypatch):
+    """While a row is written nothing is saved; the next step has to be."""
+
+    def write(self, split, step, values):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("adafocus_jax.train.logger.MetricWriter.write", write)
+    result = toy.run(tmp_path, checkpoint_every=0)
+    assert (result.step, result.signal) == (5, signal.SIGTERM)
+    assert load_checkpoint(tmp_path, "latest").step == 5
+
+
 def test_a_loss_that_is_not_finite_stops_and_is_never_saved(toy, tmp_path):
     with pytest.raises(TrainingDivergedError) as caught:
         toy.run(tmp_path, poison=7)  # the eighth step
