@@ -85,7 +85,7 @@ def test_flags_change_values_of_any_depth(tmp_path):
     assert factors["spatial_policy/.*"] == 0.5
     assert settings["optimizer"]["lr"] == 1.0
     assert make_model(for_classes(settings, ["a", "b"])).side_limits == (0.25, 0.5)
-    assert not clip_spec(settings).flip
+    assert not clip_spec(settings, make_model(for_classes(settings, ["a", "b"]))).flip
     assert train_options(settings, 64).num_steps == 2
     assert Path(settings["data"]["dir"]) == Path("records").absolute()
 
