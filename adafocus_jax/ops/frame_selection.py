@@ -107,6 +107,9 @@ def straight_through_gate(weights: Array, indices: Array, num_candidates: int) -
     Multiply the local feature of draw k by it: a frame whose feature lowers the loss when it grows pulls weight
     to itself. Costs nothing.
 
+    From scratch on ``adafocus demo`` (700 steps, seed 0, no KL term) this form finds the frames: 73% of the chosen
+    ones hold the figure, where uniform frames do in 26% and ``temporal_estimator="exact"`` in 87%.
+
     Returns:
       ``[B, F]`` ones with a gradient in ``weights`` ``[B, G]``.
     """
@@ -120,6 +123,9 @@ def straight_through_pixels(patches: Array, next_patches: Array, positions: Arra
 
     ``∂x_k/∂τ_k = next_patches_k − patches_k``, the patch cut by the same box from the following frame. The cut
     of ``next_patches`` is used by the backward pass alone; under jit it is never computed forward-only.
+
+    From scratch on ``adafocus demo`` (700 steps, seed 0, no KL term) this form does not find the frames: 15% of the
+    chosen ones hold the figure, fewer than of uniform frames. With encoders that know the classes it does learn.
 
     Args:
       patches: ``[B, F, P, P, C]`` cut from frames ``i_k``.
