@@ -277,6 +277,7 @@ def _check_values(settings: Mapping[str, Any]) -> None:
     for path, (valid, text) in rules.items():
         value: Any = settings
         for key in path.split("."):
-            value = value[key]
-        if not valid(value):
+            value = value.get(key)
+        # A plain classifier has no policies, and so none of their settings.
+        if value is not None and not valid(value):
             raise UserError(f"config.{path}={value!r} is not valid: {text}")
