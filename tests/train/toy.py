@@ -10,6 +10,7 @@ import signal
 import sys
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,7 @@ class Toy(nn.Module):
     spatial: str = "learned"
     temporal: str = "learned"
     temporal_estimator: str = "exact"
+    box_per_video: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, batch, train=False, draws=None):
