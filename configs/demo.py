@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.data.resize = 96
     config.data.scales = (1.0,)  # whole frames: the stripes that tell the classes apart are 4 px wide
     config.loss.norm_ratio = 0.0  # the side limits of the tiny model keep boxes small already
-    config.loss.kl_ratio = 0.1  # without it the frame weights collapse early, on some seeds on useless frames
+    config.loss.kl_ratio = 0.1  # without it the frame weights collapse onto one frame
     config.optimizer.lr = 0.05
     config.optimizer.reference_batch_size = 16
     config.optimizer.weight_decay = 1e-4
@@ -26,7 +26,8 @@ def get_config() -> ConfigDict:
     groups.glance.factor = 1.0
     groups.focus.factor = groups.classifier.factor = groups.proxy.factor = 2.0
     groups.temporal_policy.factor = 0.3
-    groups.spatial_policy.delay_frac = 0.2  # at first the proxy knows nothing, and boxes run into a corner
+    # Both policies wait for the glance to know something: before, boxes run into a corner and weights to any frame.
+    groups.spatial_policy.delay_frac = groups.temporal_policy.delay_frac = 0.2
     config.train.batch_size = 16
     config.train.steps = 700
     config.train.checkpoint_every = 100
