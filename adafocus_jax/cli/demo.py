@@ -17,7 +17,7 @@ import adafocus_jax
 from adafocus_jax.cli.main import run_command
 from adafocus_jax.data.records import open_records
 from adafocus_jax.demo.report import demo_report, truth_extra
-from adafocus_jax.demo.score import PolicyScore, score_policy
+from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask, write_videos
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import stored_policy
@@ -159,7 +159,7 @@ def _compare(
     right = found.logits.argmax(axis=1) == found.labels[:, 0]
     row = int(np.argmax(right))
     record = source[int(found.index[row])]
-    at = (2 * np.arange(num_candidates) + 1) * len(record.frames) // (2 * num_candidates)
+    at = source_frames(np.arange(num_candidates), num_candidates, len(record.frames))
     shown = video_prediction(
         names[row],
         source.classes,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 QUIET_SEC = 10.0
@@ -18,8 +19,6 @@ def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """A function to call with the number of videos just done. Reports on standard error."""
     if sys.stderr.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        from rich.console import Console
-
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(what, total=total)
             yield lambda count: progress.advance(task, count)
