@@ -20,7 +20,7 @@ from adafocus_jax.demo.report import demo_report, truth_extra
 from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask, write_videos
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import stored_policy
+from adafocus_jax.evaluate.exits import choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.evaluate.videos import video_prediction
 from adafocus_jax.types import VideoPrediction
@@ -168,7 +168,7 @@ def _compare(
         found,
         row,
         np.asarray(figures["exit_gflops"]),
-        stored_policy(workdir / "checkpoints"),
+        choose_policy(stored_policies(workdir / "checkpoints")),
     )
     shown.extra.update(truth_extra(truth[names[row]], source.classes, num_candidates))
     return shown, score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from adafocus_jax.data.pipeline import eval_batches
 from adafocus_jax.data.records import RecordSource, open_records
 from adafocus_jax.early_exit import ExitCurve, write_curve_csv
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.evaluators import classification, per_exit
-from adafocus_jax.evaluate.exits import choose_policy, store_policy, sweep_exits
-from adafocus_jax.evaluate.predict import Predictions, make_predict_function, predict_split
+from adafocus_jax.evaluate.evaluators import METRICS, classification, per_exit
+from adafocus_jax.evaluate.exits import solve_policies, store_policies, sweep_exits
+from adafocus_jax.evaluate.predict import Predictions, average_crops, make_predict_function, predict_split
 from adafocus_jax.flops import model_cost
-from adafocus_jax.metrics import mean_average_precision, top_k_accuracy
 from adafocus_jax.models import VideoModel
 from adafocus_jax.types import VideoBatch
 from adafocus_jax.visualize.curves import Series, accuracy_cost
@@ -30,17 +29,22 @@ from adafocus_jax.visualize.files import write_png
 CONTROLS = (("learned", "uniform"), ("random", "learned"), ("centre", "learned"), ("random", "uniform"))
 """(spatial, temporal) of the controls: the same networks, one policy or both replaced."""
 
-_DESCRIPTION = """\
-Scores a checkpoint on a split: top-1, top-5, mAP, and top-1 at every exit.
+CROPS = {1: (0.5,), 3: (0.5, 0.0, 1.0)}
+"""Places of the test crops along the width, the middle first."""
 
---early-exit solves exit thresholds on another split, stores a policy beside the checkpoint (predict uses it) and writes
-the curve of quality against cost, with random and fixed exits for comparison.
+_DESCRIPTION = """\
+Scores a checkpoint on a split: top-1, top-5, mAP, and the metric that it was trained for at every exit.
+
+--crops 3 averages the logits of three crops of each video (left, middle, right), at three times the cost.
+--early-exit solves exit thresholds on another split by both criteria, stores them beside the checkpoint with the
+split's name (predict uses them), and writes the curve of quality against cost, with random and fixed exits.
 --controls also runs the model with random or centre patches and uniform frames, at the cost of the same networks."""
 
 _EPILOG = """\
 examples:
   adafocus evaluate --checkpoint runs/mine
-  adafocus evaluate --checkpoint runs/mine --early-exit --controls --out figures/ --json -"""
+  adafocus evaluate --checkpoint runs/mine --early-exit --controls --out figures/ --json -
+  adafocus evaluate --checkpoint runs/k400 --crops 3"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,14 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", metavar="DIR", help="records (default: those it was trained on)")
     add("--split", default="val", help="what to score (default %(default)s); slices such as val[:50%%] work")
+    add("--crops", type=int, choices=CROPS, default=1, help="per video (default %(default)s)")
     add("--batch-size", type=int, default=32, help="videos at a time, over all devices (default %(default)s)")
     add("--workers", type=int, default=0, help="decoding processes; 0: threads (default %(default)s)")
     add("--controls", action="store_true", help="also score random and centre patches and uniform frames")
-    add("--early-exit", action="store_true", help="solve thresholds, store a policy, write the curve")
+    add("--early-exit", action="store_true", help="solve thresholds, store them, write the curve")
     add("--calibration-split", default="train", help="what thresholds are solved on (default %(default)s)")
-    add("--metric", choices=("top1", "mAP"), default="top1", help="of the curve (default %(default)s)")
-    add("--budget", type=float, default=0.75, metavar="SHARE", help="of the full cost that the stored policy may "
-        "spend on average (default %(default)s)")  # fmt: skip
+    add(
+        "--metric",
+        choices=METRICS,
+        help="of the exits and the curve (default: what the checkpoint was chosen by)",
+    )
     add(
         "--out",
         metavar="DIR",
@@ -68,13 +75,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Scores, prints tables, writes files; returns the figures."""
     trained = load_model(args)
+    args.metric = args.metric or trained.best_metric
     out = Path(args.out) if args.out else trained.folder.parent / "evaluation"
     out.mkdir(parents=True, exist_ok=True)
     found = _predict(trained, trained.model, args, args.split, "evaluating")
-    figures: dict[str, Any] = {"videos": len(found.index), "step": trained.checkpoint.step}
-    figures |= dict(classification(found)) | {"exits": dict(per_exit(found))}
-    figures["gflops"] = float(trained.exit_gflops[-1])
-    figures["exit_gflops"] = trained.exit_gflops.tolist()
+    costs = args.crops * trained.exit_gflops
+    figures: dict[str, Any] = {
+        "videos": len(found.index),
+        "step": trained.checkpoint.step,
+        "crops": args.crops,
+    }
+    figures |= dict(classification(found)) | {"exits": dict(per_exit(found, args.metric))}
+    figures["gflops"] = float(costs[-1])
+    figures["exit_gflops"] = costs.tolist()
     figures["num_candidates"] = trained.spec.num_candidates
     _save_predictions(out / "predictions.npz", found)
     _print_scores(args, figures)
@@ -92,14 +105,14 @@ def _predict(
     source = open_records(args.data or trained.data["dir"], split)
     _check_classes(trained, source)
     predict = make_predict_function(model, trained.checkpoint.variables)
-    with counted(len(source), what) as advance:
-        return predict_split(predict, _batches(source, trained, args), advance)
-
-
-def _batches(source: RecordSource, trained: TrainedModel, args: argparse.Namespace) -> Iterator[VideoBatch]:
     size = round_up_to_devices(min(args.batch_size, len(source)))
-    for batch in eval_batches(source, trained.spec, batch_size=size, num_workers=args.workers):
-        yield VideoBatch(**batch)
+    crops = []
+    with counted(len(source) * args.crops, what) as advance:
+        for place in CROPS[args.crops]:
+            spec = replace(trained.spec, place=place)
+            batches = eval_batches(source, spec, batch_size=size, num_workers=args.workers)
+            crops.append(predict_split(predict, (VideoBatch(**batch) for batch in batches), advance))
+    return average_crops(crops)
 
 
 def _check_classes(trained: TrainedModel, source: RecordSource) -> None:
@@ -138,7 +151,8 @@ def _print_scores(args: argparse.Namespace, figures: dict[str, Any]) -> None:
     )
     Console().print(table)
     Console().print(
-        "top-1 % by exit: " + " ".join(f"{value:.0f}" for value in figures["exits"].values()), highlight=False
+        f"{args.metric} % by exit: " + " ".join(f"{value:.0f}" for value in figures["exits"].values()),
+        highlight=False,
     )
 
 
@@ -161,7 +175,7 @@ def _score_controls(
                 _predict(trained, model, args, args.split, f"{spatial} patches, {temporal} frames")
             )
         )
-        cost = float(model_cost(model).exit_gflops[-1])
+        cost = args.crops * float(model_cost(model).exit_gflops[-1])
         rows.append(
             {
                 "spatial": spatial,
@@ -191,23 +205,18 @@ def _early_exit(
         trained, trained.model, args, args.calibration_split, f"calibrating on {args.calibration_split}"
     )
 
-    def metric(logits: np.ndarray) -> float:
-        if args.metric == "top1":
-            return top_k_accuracy(logits, found.labels)
-        return mean_average_precision(logits, found.labels).value
+    costs = args.crops * trained.exit_gflops
 
-    curves = sweep_exits(calibration, found, trained.exit_gflops, metric)
+    def metric(logits: np.ndarray) -> float:
+        return METRICS[args.metric](logits, found.labels)
+
+    curves = sweep_exits(calibration, found, costs, metric)
     write_curve_csv(out / "early_exit.csv", curves, metric_name=args.metric)
     write_png(out / "early_exit.png", accuracy_cost(curve_series(curves), f"{args.metric} (%)"))
-    policy = choose_policy(
-        calibration, trained.exit_gflops, budget_frac=args.budget, calibration_split=args.calibration_split
-    )
-    path = store_policy(trained.folder, policy)
-    Console().print(
-        f"early-exit policy for {args.budget:.0%} of the cost stored in {path}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    # The scores of averaged crops are not those of the single crop that predict looks at.
+    if args.crops == 1:
+        path = store_policies(trained.folder, solve_policies(calibration, costs, args.calibration_split))
+        Console().print(f"exit thresholds stored in {path}", highlight=False, soft_wrap=True)
     return {
         curve.name: {"gflops": curve.gflops.tolist(), args.metric: curve.metric.tolist()} for curve in curves
     }

@@ -35,6 +35,11 @@ class TrainedModel:
         return tuple(self.checkpoint.config["classes"])
 
     @property
+    def best_metric(self) -> str:
+        """The metric by which the run chose its best checkpoint."""
+        return str(self.checkpoint.config["train"]["best_metric"])
+
+    @property
     def data(self) -> dict[str, Any]:
         """The data part of the run's configuration."""
         return dict(self.checkpoint.config["data"])

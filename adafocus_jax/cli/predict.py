@@ -13,8 +13,9 @@ from rich.table import Table
 from adafocus_jax.cli.loading import add_checkpoint_arguments, load_model, round_up_to_devices
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.decode import read_video
+from adafocus_jax.early_exit.thresholds import CRITERIA
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import stored_policy
+from adafocus_jax.evaluate.exits import BUDGET_FRAC, choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import make_predict_function
 from adafocus_jax.evaluate.videos import predict_videos, summary
 from adafocus_jax.types import VideoPrediction
@@ -30,11 +31,13 @@ Classifies videos with a trained checkpoint and prints the five most probable cl
 
 --draw writes, per video, NAME-frames.png (candidate frames, the chosen ones, their boxes and patches), NAME-weights.png
 (the temporal policy over time) and NAME-exits.png (class scores per exit, and where the video would have left);
---overlay also NAME-overlay.mp4, the video with the boxes drawn."""
+--overlay also NAME-overlay.mp4, the video with the boxes drawn. Where adafocus evaluate --early-exit has stored exit
+thresholds, each video is also told the exit at which --budget and --criterion would have let it leave."""
 
 _EPILOG = """\
 examples:
   adafocus predict --checkpoint runs/mine clip.mp4
+  adafocus predict --checkpoint runs/mine clip.mp4 --budget 0.5 --criterion entropy
   adafocus predict --checkpoint runs/mine videos/*.mp4 --draw pictures/ --overlay --json predictions.json"""
 
 
@@ -46,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("videos", nargs="+", metavar="VIDEO", help="video files")
     add("--draw", metavar="DIR", help="write pictures of what the model looked at")
     add("--overlay", action="store_true", help="with --draw: also write the video with boxes drawn")
+    add("--budget", type=float, default=BUDGET_FRAC, metavar="SHARE", help="of the full cost that the stored exit "
+        "thresholds may spend on average (default %(default)s)")  # fmt: skip
+    add("--criterion", choices=CRITERIA, default="confidence", help="how sure is sure (default %(default)s)")
     add("--top", type=int, default=5, help="classes to name (default %(default)s)")
 
 
@@ -55,7 +61,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         raise UserError("--overlay needs --draw DIR, the folder to write it to")
     trained = load_model(args)
     predict = make_predict_function(trained.model, trained.checkpoint.variables)
-    policy, batch_size = stored_policy(trained.folder), round_up_to_devices(1)
+    solved, batch_size = stored_policies(trained.folder), round_up_to_devices(1)
+    policy = choose_policy(solved, args.criterion, args.budget) if solved else None
     entries, failures = [], []
     table = Table("video", *(f"top {k + 1}" for k in range(min(args.top, len(trained.classes)))))
     with counted(len(args.videos), "predicting") as advance:

@@ -22,7 +22,7 @@ from grain.experimental import index_shuffle
 from adafocus_jax.data.decode import read_chosen
 from adafocus_jax.data.records import RecordError, RecordSource
 from adafocus_jax.data.sampling import segment_indices
-from adafocus_jax.data.transforms import SCALES, Cut, apply_cut, center_cut, random_cut
+from adafocus_jax.data.transforms import SCALES, Cut, apply_cut, eval_cut, random_cut
 from adafocus_jax.data.workers import start_worker
 from adafocus_jax.errors import UserError
 
@@ -55,6 +55,8 @@ class ClipSpec:
     """Mirror half of the training clips. Not where left and right have meaning."""
     scales: tuple[float, ...] = SCALES
     """Sides of the training crop as fractions of the short side; ``(1.0,)`` leaves position and flip alone."""
+    place: float = 0.5
+    """Where the test crop lies along the width of a frame: 0 left edge … 1 right edge."""
     augment: bool = True
     """False cuts training clips as at test (their frames are still drawn at random)."""
 
@@ -66,6 +68,8 @@ class ClipSpec:
             raise UserError(
                 f"resize {self.resize} is less than image_size {self.image_size}: give at least that"
             )
+        if not 0 <= self.place <= 1:
+            raise UserError(f"place {self.place} is not valid: give a share of the width, in [0, 1]")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise UserError(
                 f"scales {self.scales} are not valid: give fractions of the short side, in (0, 1]"
@@ -80,7 +84,8 @@ class ClipSpec:
         """How the frames of a video of ``frame``'s size are cut: drawn from ``rng``, or as at test if that is None."""
         height, width = frame.shape[:2]
         if rng is None or not self.augment:
-            return center_cut(height, width, short_side=self.short_side, crop=self.image_size)
+            size = {"short_side": self.short_side, "crop": self.image_size}
+            return eval_cut(height, width, **size, place=self.place)
         return random_cut(height, width, rng, scales=self.scales, flip=self.flip)
 
 

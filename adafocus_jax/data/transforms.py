@@ -74,14 +74,16 @@ def random_cut(
     return Cut(height, width, top, left, crop_height, crop_width, flip and bool(rng.integers(2)))
 
 
-def center_cut(height: int, width: int, *, short_side: int, crop: int) -> Cut:
-    """Test cut: the short side becomes ``short_side`` pixels, and the ``crop``² pixels in the middle stay.
+def eval_cut(height: int, width: int, *, short_side: int, crop: int, place: float = 0.5) -> Cut:
+    """Test cut: the short side becomes ``short_side`` pixels, and ``crop``² pixels at middle height stay.
 
-    >>> center_cut(256, 340, short_side=256, crop=224)
+    ``place`` says where along the width: 0 at the left edge, 0.5 in the middle, 1 at the right edge.
+
+    >>> eval_cut(256, 340, short_side=256, crop=224)
     Cut(height=256, width=340, top=16, left=58, crop_height=224, crop_width=224, flip=False)
     """
     height, width = scaled_to_short_side(height, width, short_side)
-    return Cut(height, width, (height - crop) // 2, (width - crop) // 2, crop, crop)
+    return Cut(height, width, (height - crop) // 2, int((width - crop) * place), crop, crop)
 
 
 def apply_cut(frame: np.ndarray, cut: Cut, out: np.ndarray) -> None:

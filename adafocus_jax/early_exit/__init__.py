@@ -12,6 +12,8 @@ from adafocus_jax.early_exit.thresholds import (
     assign_exits,
     exit_scores,
     exit_shares,
+    policies_from_json,
+    policies_to_json,
     solve_policy,
     solve_thresholds,
 )
@@ -24,6 +26,8 @@ __all__ = [
     "exit_scores",
     "exit_shares",
     "fixed_exit_curve",
+    "policies_from_json",
+    "policies_to_json",
     "random_exit_curve",
     "solve_policy",
     "solve_thresholds",

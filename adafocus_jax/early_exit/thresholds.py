@@ -7,7 +7,7 @@ last exit takes everyone (paper, section on early exit; numbers as in the author
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -52,6 +52,8 @@ class ExitPolicy:
     """Name of the split that the thresholds were solved on."""
     num_calibration: int
     """Videos in that split."""
+    cost_frac: float
+    """Mean cost of those videos as a share of the full cost, in (0, 1]."""
 
     def __post_init__(self) -> None:
         _check_criterion(self.criterion)
@@ -65,31 +67,37 @@ class ExitPolicy:
         scores = exit_scores(exit_logits, self.criterion)
         return assign_exits(scores, np.asarray(self.thresholds, np.float32))
 
-    def to_json(self) -> str:
-        """This policy as a JSON object; ``from_json`` gives back an equal one."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
 
-    @classmethod
-    def from_json(cls, text: str) -> ExitPolicy:
-        """The policy that ``to_json`` wrote.
-
-        Raises:
-          UserError: text that is not such a policy.
-        """
-        try:
-            fields = json.loads(text)
-            fields["thresholds"] = tuple(float(threshold) for threshold in fields["thresholds"])
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"not a stored early-exit policy ({error}): solve the thresholds again"
-            ) from error
+def policies_to_json(policies: Iterable[ExitPolicy]) -> str:
+    """Policies as a JSON list; ``policies_from_json`` gives back equal ones."""
+    return json.dumps([asdict(policy) for policy in policies], indent=1, allow_nan=False) + "\n"
 
 
-def solve_policy(exit_logits: np.ndarray, q: float, *, criterion: str, calibration_split: str) -> ExitPolicy:
-    """The policy of share ``q``, solved on the ``[n, E, K]`` logits of ``calibration_split``."""
-    thresholds = solve_thresholds(exit_scores(exit_logits, criterion), q)
-    return ExitPolicy(criterion, tuple(thresholds.tolist()), float(q), calibration_split, len(exit_logits))
+def policies_from_json(text: str) -> tuple[ExitPolicy, ...]:
+    """The policies that ``policies_to_json`` wrote.
+
+    Raises:
+      UserError: text that is no such list.
+    """
+    try:
+        listed = [
+            {**fields, "thresholds": tuple(map(float, fields["thresholds"]))} for fields in json.loads(text)
+        ]
+        return tuple(ExitPolicy(**fields) for fields in listed)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"not stored early-exit policies ({error}): solve the thresholds again") from error
+
+
+def solve_policy(
+    exit_logits: np.ndarray, exit_gflops: np.ndarray, q: float, *, criterion: str, calibration_split: str
+) -> ExitPolicy:
+    """The policy of share ``q``, solved on the ``[n, E, K]`` logits of ``calibration_split``; costs ``[E]``."""
+    scores = exit_scores(exit_logits, criterion)
+    thresholds = solve_thresholds(scores, q)
+    cost_frac = float(np.mean(exit_gflops[assign_exits(scores, thresholds)]) / exit_gflops[-1])
+    return ExitPolicy(
+        criterion, tuple(thresholds.tolist()), float(q), calibration_split, len(exit_logits), cost_frac
+    )
 
 
 def exit_scores(logits: np.ndarray, criterion: str) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Early exit over whole splits: the curves of quality against cost, and the policy that is stored with a model."""
+"""Early exit over whole splits: the curves of quality against cost, and the policies stored with a model."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from adafocus_jax.early_exit import (
     ExitPolicy,
     early_exit_curve,
     fixed_exit_curve,
+    policies_from_json,
+    policies_to_json,
     random_exit_curve,
     solve_policy,
 )
@@ -22,6 +24,8 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
 
 POLICY_FILE = "early_exit.json"
+BUDGET_FRAC = 0.75
+"""Share of the full cost to spend on average where nothing else is asked for."""
 
 
 def usable_exits(predictions: Predictions) -> np.ndarray:
@@ -50,47 +54,51 @@ def sweep_exits(
     ]
 
 
+def solve_policies(
+    calibration: Predictions, exit_gflops: np.ndarray, calibration_split: str, qs: Sequence[float] = SWEEP
+) -> tuple[ExitPolicy, ...]:
+    """A policy for each criterion and share of the sweep, solved on ``calibration``; arguments as above."""
+    logits = usable_exits(calibration)
+    costs = exit_gflops[-logits.shape[1] :]
+    return tuple(
+        solve_policy(logits, costs, q, criterion=criterion, calibration_split=calibration_split)
+        for criterion in CRITERIA
+        for q in qs
+    )
+
+
 def choose_policy(
-    calibration: Predictions,
-    exit_gflops: np.ndarray,
-    *,
-    budget_frac: float,
-    calibration_split: str,
-    criterion: str = "confidence",
-    qs: Sequence[float] = SWEEP,
+    policies: Iterable[ExitPolicy], criterion: str = "confidence", budget_frac: float = BUDGET_FRAC
 ) -> ExitPolicy:
-    """The policy that spends at most ``budget_frac`` of the full cost, on average over the calibration videos.
+    """The policy that spends the most of ``budget_frac`` of the full cost, on average over the calibration videos.
 
     Raises:
-      UserError: ``budget_frac`` is outside (0, 1], or below what the cheapest policy of the sweep spends.
+      UserError: ``budget_frac`` is outside (0, 1], or below what the cheapest policy spends.
     """
     if not 0 < budget_frac <= 1:
         raise UserError(
             f"early-exit budget {budget_frac}: give a share of the full cost, above 0 and up to 1"
         )
-    logits = usable_exits(calibration)
-    costs = exit_gflops[-logits.shape[1] :]
-    policies = [solve_policy(logits, q, criterion=criterion, calibration_split=calibration_split) for q in qs]
-    spent = np.array([costs[policy.assign(logits)].mean() for policy in policies])
-    affordable = spent <= budget_frac * costs[-1]
-    if not affordable.any():
+    by_cost = sorted((p for p in policies if p.criterion == criterion), key=lambda policy: policy.cost_frac)
+    affordable = [policy for policy in by_cost if policy.cost_frac <= budget_frac]
+    if not affordable:
         raise UserError(
-            f"early-exit budget {budget_frac}: leaving as early as possible already takes "
-            f"{spent.min() / costs[-1]:.2f} of the full cost; give that much or more"
+            f"early-exit budget {budget_frac}: leaving as early as possible by {criterion} already takes "
+            f"{by_cost[0].cost_frac:.2f} of the full cost; give that much or more"
         )
-    return policies[int(np.argmax(np.where(affordable, spent, -np.inf)))]
+    return affordable[-1]
 
 
-def store_policy(folder: str | os.PathLike[str], policy: ExitPolicy) -> Path:
-    """Writes the policy beside the checkpoints in ``folder``, for ``predict`` to find; returns its path."""
+def store_policies(folder: str | os.PathLike[str], policies: Iterable[ExitPolicy]) -> Path:
+    """Writes the policies beside the checkpoints in ``folder``, for ``predict`` to find; returns their path."""
     path = Path(folder) / POLICY_FILE
     partial = path.with_suffix(".partial")
-    partial.write_text(policy.to_json(), encoding="utf-8")
+    partial.write_text(policies_to_json(policies), encoding="utf-8")
     os.replace(partial, path)
     return path
 
 
-def stored_policy(folder: str | os.PathLike[str]) -> ExitPolicy | None:
-    """The policy beside the checkpoints in ``folder``, or None."""
+def stored_policies(folder: str | os.PathLike[str]) -> tuple[ExitPolicy, ...]:
+    """The policies beside the checkpoints in ``folder``; none if they were never solved."""
     path = Path(folder) / POLICY_FILE
-    return ExitPolicy.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return policies_from_json(path.read_text(encoding="utf-8")) if path.is_file() else ()

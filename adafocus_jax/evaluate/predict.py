@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import jax
@@ -40,6 +40,15 @@ class Predictions:
     def logits(self) -> np.ndarray:
         """``[n, K]``: of the last exit."""
         return self.exit_logits[:, -1]
+
+
+def average_crops(crops: Sequence[Predictions]) -> Predictions:
+    """The predictions with logits averaged over several crops of the same videos (paper, implementation details).
+
+    Frames and boxes are those of the first crop.
+    """
+    logits = np.stack([crop.exit_logits for crop in crops]).mean(axis=0)
+    return replace(crops[0], exit_logits=logits)
 
 
 PredictFunction = Callable[[VideoBatch, int], ModelOutput]

@@ -64,7 +64,7 @@ def complaint(capsys, *words) -> str:
 
 def test_evaluate_writes_figures_predictions_and_curve(job, tmp_path):
     words = ["evaluate", "--checkpoint", job / "run", "--early-exit", "--controls", "--out", tmp_path / "out"]
-    assert main([*map(str, words), "--budget", "0.9", "--json", str(tmp_path / "figures.json")]) == 0
+    assert main([*map(str, words), "--crops", "3", "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["videos"] == 10
     assert len(figures["exits"]) == len(figures["exit_gflops"]) == 6
@@ -77,7 +77,27 @@ def test_evaluate_writes_figures_predictions_and_curve(job, tmp_path):
     }
     with np.load(tmp_path / "out" / "predictions.npz") as found:
         assert found["exit_logits"].shape == (10, 6, 10)
-    assert (job / "run" / "checkpoints" / "early_exit.json").is_file()
+    assert not (job / "run" / "checkpoints" / "early_exit.json").exists()  # predict looks at one crop
+
+
+def test_more_crops_cost_more_and_policies_serve_predict(job, tmp_path, capsys):
+    """One crop and three of square frames: each crop is the whole frame, so the logits are the same."""
+    words = ["evaluate", "--checkpoint", str(job / "run"), "--out", str(tmp_path)]
+    three = run_command([*words, "--crops", "3", "--metric", "mAP"])
+    with np.load(tmp_path / "predictions.npz") as found:
+        averaged = found["exit_logits"]
+    one = run_command([*words, "--early-exit"])
+    with np.load(tmp_path / "predictions.npz") as found:
+        np.testing.assert_allclose(averaged, found["exit_logits"], rtol=1e-5, atol=1e-6)
+    assert three["gflops"] == pytest.approx(3 * one["gflops"])
+    assert list(three["exits"].values())[-1] == pytest.approx(one["mAP"])
+    video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
+    words = ["predict", "--checkpoint", str(job / "run"), str(video)]
+    (rich,), (poor,) = (run_command([*words, "--criterion", "entropy", "--budget", b]) for b in ("1", "0.8"))
+    assert poor["exit_taken"] <= rich["exit_taken"]
+    assert "leaving as early as possible by confidence already takes" in complaint(
+        capsys, *words, "--budget", "0.01"
+    )
 
 
 def test_predict_names_classes_and_draws(job, tmp_path, capsys):

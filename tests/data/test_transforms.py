@@ -7,7 +7,7 @@ from adafocus_jax.data.transforms import (
     SCALES,
     Cut,
     apply_cut,
-    center_cut,
+    eval_cut,
     random_cut,
     resize,
     scaled_to_short_side,
@@ -63,11 +63,14 @@ def test_cut_crops_and_mirrors_exactly():
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (97, 33), (256, 256), (5, 300)])
-def test_center_cut_takes_the_middle_of_the_resized_frame(height, width):
-    cut = center_cut(height, width, short_side=32, crop=28)
+def test_eval_cut_takes_the_middle_of_the_resized_frame(height, width):
+    cut = eval_cut(height, width, short_side=32, crop=28)
     assert min(cut.height, cut.width) == 32
     assert abs(cut.width / cut.height - width / height) <= 0.5 * max(1, width / height) / 32
     assert (cut.top, cut.left) == ((cut.height - 28) // 2, (cut.width - 28) // 2)
+    sides = [eval_cut(height, width, short_side=32, crop=28, place=place) for place in (0.0, 1.0)]
+    assert [side.left for side in sides] == [0, cut.width - 28]
+    assert {side.top for side in sides} == {cut.top}
 
 
 def test_shrinking_averages_and_enlarging_interpolates():

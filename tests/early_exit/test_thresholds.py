@@ -14,6 +14,8 @@ from adafocus_jax.early_exit.thresholds import (
     assign_exits,
     exit_scores,
     exit_shares,
+    policies_from_json,
+    policies_to_json,
     solve_policy,
     solve_thresholds,
 )
@@ -42,6 +44,7 @@ def test_golden_thresholds(golden, criterion, point):
 def test_golden_exits(golden, criterion, point):
     policy = solve_policy(
         golden["exit_calibration_logits"],
+        golden["exit_stage_gflops"],
         golden["exit_ratios_p"][point],
         criterion=criterion,
         calibration_split="train",
@@ -121,8 +124,8 @@ def test_scores_are_float32_whatever_the_logits():
 
 def test_policy_survives_json_bit_for_bit():
     logits = np.random.default_rng(0).standard_normal((50, 5, 7)).astype(np.float32)
-    policy = solve_policy(logits, 0.3, criterion="entropy", calibration_split="val")
-    again = ExitPolicy.from_json(policy.to_json())
+    policy = solve_policy(logits, np.arange(1.0, 6), 0.3, criterion="entropy", calibration_split="val")
+    (again,) = policies_from_json(policies_to_json([policy]))
     assert again == policy
     assert (again.calibration_split, again.num_calibration, again.q) == ("val", 50, 0.3)
     np.testing.assert_array_equal(again.assign(logits), policy.assign(logits))
@@ -139,11 +142,11 @@ def test_policy_survives_json_bit_for_bit():
     ],
 )
 def test_a_broken_policy_file_is_one_line(change):
-    fields = dataclasses.asdict(ExitPolicy("confidence", (1.0, EVERYBODY), 0.5, "train", 10))
+    fields = dataclasses.asdict(ExitPolicy("confidence", (1.0, EVERYBODY), 0.5, "train", 10, 0.7))
     change(fields)
-    for text in (json.dumps(fields), "[]", "{", ""):
-        with pytest.raises(UserError, match="not a stored early-exit policy") as error:
-            ExitPolicy.from_json(text)
+    for text in (json.dumps([fields]), "[1]", "3", "{", ""):
+        with pytest.raises(UserError, match="not stored early-exit policies") as error:
+            policies_from_json(text)
         assert "\n" not in str(error.value)
 
 
@@ -165,9 +168,9 @@ GOOD = np.zeros((2, 3), np.float32)
         (lambda: exit_shares(float("nan"), 3), "q = nan"),
         (lambda: assign_exits(GOOD, np.zeros(2)), "one per exit"),
         (lambda: assign_exits(GOOD * np.nan, np.zeros(3)), "not finite"),
-        (lambda: ExitPolicy("luck", (1, 0), 0.5, "train", 1), "choose from"),
-        (lambda: ExitPolicy("entropy", (1,), 0.5, "train", 1), "two or more"),
-        (lambda: ExitPolicy("entropy", (1, float("nan")), 0.5, "train", 1), "finite"),
+        (lambda: ExitPolicy("luck", (1, 0), 0.5, "train", 1, 1), "choose from"),
+        (lambda: ExitPolicy("entropy", (1,), 0.5, "train", 1, 1), "two or more"),
+        (lambda: ExitPolicy("entropy", (1, float("nan")), 0.5, "train", 1, 1), "finite"),
     ],
 )
 def test_bad_input_is_one_line(call, message):

@@ -5,8 +5,15 @@ import pytest
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification, per_exit
-from adafocus_jax.evaluate.exits import choose_policy, store_policy, stored_policy, sweep_exits, usable_exits
-from adafocus_jax.evaluate.predict import Predictions, make_predict_function, predict_split
+from adafocus_jax.evaluate.exits import (
+    choose_policy,
+    solve_policies,
+    store_policies,
+    stored_policies,
+    sweep_exits,
+    usable_exits,
+)
+from adafocus_jax.evaluate.predict import Predictions, average_crops, make_predict_function, predict_split
 from adafocus_jax.models import create_model, init_variables
 from adafocus_jax.types import VideoBatch
 
@@ -125,15 +132,29 @@ def test_sweep_and_stored_policy(tmp_path):
     assert len(by_name) == 4
     for curve in curves:
         assert COSTS[2] <= curve.gflops.min() <= curve.gflops.max() <= COSTS[4]
-    policy = choose_policy(calibration, COSTS, budget_frac=0.8, calibration_split="train")
-    spent = COSTS[2:][policy.assign(usable_exits(calibration))].mean()
-    assert spent <= 0.8 * COSTS[-1]
-    store_policy(tmp_path, policy)
-    assert stored_policy(tmp_path) == policy
+    policies = solve_policies(calibration, COSTS, "train")
+    assert stored_policies(tmp_path) == ()
+    store_policies(tmp_path, policies)
+    assert stored_policies(tmp_path) == policies
+    assert {policy.calibration_split for policy in policies} == {"train"}
+    for criterion in ("confidence", "entropy"):
+        policy = choose_policy(policies, criterion, 0.8)
+        spent = COSTS[2:][policy.assign(usable_exits(calibration))].mean()
+        assert policy.cost_frac == pytest.approx(spent / COSTS[-1])
+        assert policy.criterion == criterion
+        dearer = [p for p in policies if p.criterion == criterion and p.cost_frac > policy.cost_frac]
+        assert policy.cost_frac <= 0.8 < min(p.cost_frac for p in dearer)
     assert [path.name for path in tmp_path.iterdir()] == ["early_exit.json"]
 
 
 @pytest.mark.parametrize(("budget", "message"), [(0.0, "above 0 and up to 1"), (0.1, "already takes 0.4")])
 def test_impossible_budgets_are_refused(budget, message):
     with pytest.raises(UserError, match=message):
-        choose_policy(made_predictions(50, 0), COSTS, budget_frac=budget, calibration_split="train")
+        choose_policy(solve_policies(made_predictions(50, 0), COSTS, "train"), budget_frac=budget)
+
+
+def test_crops_average_their_logits():
+    first, second = made_predictions(5, 0), made_predictions(5, 1)
+    both = average_crops([first, second])
+    np.testing.assert_allclose(both.exit_logits, (first.exit_logits + second.exit_logits) / 2, rtol=1e-6)
+    assert both.boxes is first.boxes
