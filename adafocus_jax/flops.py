@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -80,16 +81,37 @@ def _count_equation(equation: core.JaxprEqn) -> int:
     return sum(inner) * params["length"] if name == "scan" else sum(inner)
 
 
+TRAINING = "training_heads"
+"""The part of the parameters that only the loss reads, never a prediction."""
+
+_PARAMETERS = {
+    "global_encoder": "global_encoder/",
+    "glance_head": "global_head/",
+    "glance_classifier": "global_final_head/|classifier/glance_",
+    "spatial_policy": "spatial_policy/",
+    "temporal_policy": "temporal_policy/",
+    "local_encoder": "local_encoder/",
+    "focus_classifier": "local_final_head/|classifier/focus_",
+    TRAINING: "local_head/|proxy_head/",
+}
+"""Part to how the paths of its parameters begin."""
+
+
 @dataclass(frozen=True)
 class ModelCost:
-    """Multiply-adds of one video, part by part and exit by exit."""
+    """Multiply-adds of one video, part by part and exit by exit, and parameters."""
 
     parts: dict[str, int]
     """Multiply-adds of each part over all frames that it sees."""
     exits: tuple[int, ...]
     """Multiply-adds of a video that leaves at each of the E exits, cheapest first."""
-    params: int
-    """Number of parameters."""
+    part_params: dict[str, int]
+    """Number of parameters of each part, and of the ``training_heads`` besides."""
+
+    @property
+    def params(self) -> int:
+        """Number of all parameters."""
+        return sum(self.part_params.values())
 
     @property
     def exit_gflops(self) -> np.ndarray:
@@ -113,9 +135,8 @@ def model_cost(model: VideoModel) -> ModelCost:
       [4.89, 27.23]
     """
     variables = jax.eval_shape(partial(init_variables, model), jax.random.key(0))
-    params = count_params(variables["params"])
     if isinstance(model, VideoClassifier):
-        return _classifier_cost(model, variables, params)
+        return _classifier_cost(model, variables)
 
     def frames(count: int, size: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, count, size, size, 3), model.dtype)
@@ -160,10 +181,20 @@ def model_cost(model: VideoModel) -> ModelCost:
     after_focus = shapes(focus_exits, focus.pooled, exits.memory).shape[1]
     costs = [along_glance * (g + 1) // after_glance for g in range(after_glance)]
     costs += [chosen + along_focus * (f + 1) // after_focus for f in range(after_focus)]
-    return ModelCost(parts, tuple(costs), params)
+    return ModelCost(parts, tuple(costs), _params_by_part(variables["params"]))
 
 
-def _classifier_cost(model: VideoClassifier, variables: Any, params: int) -> ModelCost:
+def _params_by_part(params: Any) -> dict[str, int]:
+    counts = dict.fromkeys(_PARAMETERS, 0)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        counts[next(part for part, start in _PARAMETERS.items() if re.match(start, name))] += math.prod(
+            leaf.shape
+        )
+    return counts
+
+
+def _classifier_cost(model: VideoClassifier, variables: Any) -> ModelCost:
     shape = (1, model.num_candidates, model.image_size, model.image_size, 3)
     video = jax.ShapeDtypeStruct(shape, model.dtype)
 
@@ -171,10 +202,11 @@ def _classifier_cost(model: VideoClassifier, variables: Any, params: int) -> Mod
         return cast(ModelOutput, model.apply(variables, VideoBatch(frames=frames))).logits
 
     def encode(variables: Any, frames: jax.Array) -> jax.Array:
-        own = {collection: tree["encoder"] for collection, tree in variables.items()}
+        own = {collection: tree["encoder"] for collection, tree in variables.items() if "encoder" in tree}
         return cast(FrameFeatures, model.encoder.apply(own, frames, False)).pooled
 
     whole, encoder = (count_macs(function, variables, video) for function in (predict, encode))
+    params = {part: count_params(variables["params"][part]) for part in ("encoder", "classifier")}
     return ModelCost({"encoder": encoder, "classifier": whole - encoder}, (whole,), params)
 
 
