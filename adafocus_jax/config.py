@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -23,10 +24,11 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import MODELS, VideoModel, create_model, model_defaults
 from adafocus_jax.models.adafocus import AdaFocus
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
-from adafocus_jax.models.video_classifier import VideoClassifier
+from adafocus_jax.models.registry import CANDIDATES_PER_FOCUS
+from adafocus_jax.models.two_exit import TwoExitAdaFocus
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
+from adafocus_jax.train.recipes import family_groups, family_recipe
 from adafocus_jax.train.step import AXIS, LossFunction
 
 FREE_KEYS = (
@@ -41,15 +43,27 @@ FREE_KEYS = (
 
 
 def base_config(model: str = "uni_adafocus") -> ConfigDict:
-    """The published recipe for ActivityNet (paper, implementation details), locked. 0 stands for "not given".
+    """The published recipe of the model's family (see ``family_recipe``), locked. 0 stands for "not given".
+
+    Where N is 3 F, as in the variants of trimmed videos, it follows a change of ``model.num_focus``.
 
     Args:
       model: a key of ``MODELS``, whose arguments become the settings under ``model``.
+
+    Raises:
+      UserError: an unknown name.
     """
+    recipe = family_recipe(model)
     config = ConfigDict()
     config.seed = 0
     # num_classes 0: those of the data
     config.model = ConfigDict({"name": model, "num_classes": 0, **model_defaults(model)})
+    sizes = config.model
+    if (
+        MODELS[model].kind is TwoExitAdaFocus
+        and sizes.num_candidates == CANDIDATES_PER_FOCUS * sizes.num_focus
+    ):
+        sizes.num_candidates = CANDIDATES_PER_FOCUS * sizes.get_ref("num_focus")
     config.data = ConfigDict(
         {
             "dir": "",
@@ -62,24 +76,23 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
             "num_threads": 2,
         }
     )
-    config.loss = ConfigDict({"norm_ratio": 1.0, "kl_ratio": 0.0})
+    config.loss = ConfigDict({"norm_ratio": recipe.norm_ratio, "kl_ratio": 0.0})
     config.optimizer = ConfigDict(
         {
-            "lr": 0.002,
-            "reference_batch_size": 32,
+            "lr": recipe.lr,
+            "reference_batch_size": recipe.batch_size,
             "momentum": 0.9,
-            "weight_decay": 2e-4,
-            "clip_norm": 0.0,  # 0: no clipping
+            "weight_decay": recipe.weight_decay,
+            "clip_norm": recipe.clip_norm,  # 0: no clipping
             "warmup_frac": 0.0,
         }
     )
     config.optimizer.groups = ConfigDict(sort_keys=False)
-    for name, pattern, factor in _groups(model):
-        group = {"pattern": pattern, "factor": factor, "delay_frac": 0.0}
-        config.optimizer.groups[name] = ConfigDict(group)
+    for name, group in family_groups(model).items():
+        config.optimizer.groups[name] = ConfigDict(asdict(group))
     config.train = ConfigDict(
         {
-            "batch_size": 32,
+            "batch_size": recipe.batch_size,
             "epochs": 50.0,
             "steps": 0,  # 0: from epochs
             "parallel": "pmap",
@@ -93,34 +106,68 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
     return config.lock()
 
 
-def _groups(model: str) -> list[tuple[str, str, float]]:
-    """Name, pattern and factor. In order: a parameter belongs to the first group whose pattern its path matches."""
-    kind = MODELS[model].kind
-    if kind is VideoClassifier:
-        return [("all", ".*", 1.0)]
-    groups = [
-        ("glance", "global_(encoder|head|final_head)/.*", 0.5),
-        ("focus", "local_(encoder|head|final_head)/.*", 1.0),
-    ]
-    if not create_model(model, num_classes=1).whole_frames:
-        groups += [
-            ("proxy", "proxy_head/.*", 0.5),
-            ("spatial_policy", "spatial_policy/.*", 0.2),
-            ("temporal_policy", "temporal_policy/.*", 0.2),
-        ]
-    return groups + [("classifier", "classifier/.*", 20.0)] * (kind is UniAdaFocus)
+def variant_options(text: str, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that the words of a ``VARIANT`` stand for.
+
+    Args:
+      text: words with commas between them; empty: none.
+      choices: setting to its words and what each stands for.
+
+    Raises:
+      UserError: an unknown word, or two for one setting.
+
+    Example:
+      >>> variant_options("f8,p96", {"patch_size": {"p96": 96, "p128": 128}, "num_focus": {"f8": 8, "f12": 12}})
+      {'num_focus': 8, 'patch_size': 96}
+    """
+    setting_of = {word: setting for setting, words in choices.items() for word in words}
+    options: dict[str, Any] = {}
+    for word in text.split(",") if text else ():
+        if word not in setting_of:
+            example = ",".join(next(iter(words)) for words in choices.values())
+            raise UserError(f"unknown variant {word!r}: choose among {', '.join(setting_of)}, e.g. {example}")
+        setting = setting_of[word]
+        if setting in options:
+            raise UserError(f"variant {text!r}: choose only one of {', '.join(choices[setting])}")
+        options[setting] = choices[setting][word]
+    return options
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Reads ``FILE[:VARIANT]``, applies flags such as ``--config.optimizer.lr=0.1``, and checks every value.
+    """Reads ``FILE[:VARIANT]`` and makes its settings: ``check_config(read_config(file), overrides)``."""
+    return check_config(read_config(file), overrides)
 
-    Returns:
-      Nested dictionaries of what JSON holds; ``data.dir`` absolute.
+
+def read_config(file: str) -> ConfigDict:
+    """What ``get_config`` of ``FILE[:VARIANT]`` returns, locked.
 
     Raises:
-      UserError: no such file or key, a value of another type or out of range.
+      UserError: no such file or variant, or it does not load.
     """
-    config = _read_file(file)
+    path, _, variant = file.partition(":")
+    if not os.path.isfile(path):
+        raise UserError(f"no such config file: {path!r}; give one, e.g. configs/demo.py")
+    try:
+        config = runpy.run_path(path)["get_config"](*[variant] if variant else [])
+    except UserError as error:
+        raise UserError(f"config {file}: {error}") from error
+    except Exception as error:  # whatever the file does wrong; --debug shows where
+        text = " ".join(str(error).split())
+        raise UserError(f"config {file} does not load: {type(error).__name__}: {text}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"config {file} does not load: get_config() returns no ConfigDict")
+    return config.lock()
+
+
+def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Applies flags such as ``--config.optimizer.lr=0.1``, and checks every value.
+
+    Returns:
+      Nested dictionaries of what JSON holds; ``data.dir`` absolute, or empty.
+
+    Raises:
+      UserError: no such key, a value of another type or out of range.
+    """
     _check_keys(config, overrides)
     values = flags.FlagValues()
     argv = ["adafocus", *overrides]
@@ -132,11 +179,21 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
-    if not settings["data"]["dir"]:
-        raise UserError("no data: give --data DIR, the records that adafocus prepare made")
-    settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
+    if settings["data"]["dir"]:
+        settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
     _check_values(settings)
     return settings
+
+
+def records_dir(settings: Mapping[str, Any]) -> str:
+    """The folder of the data.
+
+    Raises:
+      UserError: none is given.
+    """
+    if not settings["data"]["dir"]:
+        raise UserError("no data: give --data DIR, the records that adafocus prepare made")
+    return str(settings["data"]["dir"])
 
 
 def for_classes(settings: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -199,20 +256,6 @@ def train_options(settings: Mapping[str, Any], num_examples: int) -> TrainOption
     steps = options["steps"] or max(1, int(options["epochs"] * num_examples / options["batch_size"]))
     names = ("batch_size", "parallel", "log_every", "eval_every", "checkpoint_every", "best_metric")
     return TrainOptions(num_steps=steps, seed=settings["seed"], **{name: options[name] for name in names})
-
-
-def _read_file(file: str) -> ConfigDict:
-    path, _, variant = file.partition(":")
-    if not os.path.isfile(path):
-        raise UserError(f"no such config file: {path!r}; give one, e.g. configs/demo.py")
-    try:
-        config = runpy.run_path(path)["get_config"](*[variant] if variant else [])
-    except Exception as error:  # whatever the file does wrong; --debug shows where
-        text = " ".join(str(error).split())
-        raise UserError(f"config {file} does not load: {type(error).__name__}: {text}") from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"config {file} does not load: get_config() returns no ConfigDict")
-    return config.lock()
 
 
 def _check_keys(config: ConfigDict, overrides: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -44,10 +45,7 @@ def count_macs(function: Callable[..., Any], *args: Any) -> int:
       >>> count_macs(lambda x, w: x @ w, x, w)
       120
     """
-    with lowering_for("reference"):
-        jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return _count(needed)
+    return _trace(function, *args)[0]
 
 
 def count_params(params: Any) -> int:
@@ -57,6 +55,17 @@ def count_params(params: Any) -> int:
     15
     """
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def _trace(
+    function: Callable[..., Any], *args: Any, needed: Callable[[Any], Any] = lambda result: result
+) -> tuple[int, Any]:
+    """Multiply-adds behind the ``needed`` part of the result, and the shapes of all of it."""
+    with lowering_for("reference"):
+        jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+    kept = {id(leaf) for leaf in jax.tree.leaves(needed(shapes))}
+    live, _ = partial_eval.dce_jaxpr(jaxpr.jaxpr, [id(leaf) in kept for leaf in jax.tree.leaves(shapes)])
+    return _count(live), shapes
 
 
 def _count(jaxpr: core.Jaxpr) -> int:
@@ -80,16 +89,36 @@ def _count_equation(equation: core.JaxprEqn) -> int:
     return sum(inner) * params["length"] if name == "scan" else sum(inner)
 
 
+_PARTS = {
+    "global_encoder": "global_encoder/",
+    "glance_head": "global_head/",
+    "glance_classifier": "global_final_head/|classifier/glance_",
+    "spatial_policy": "spatial_policy/",
+    "temporal_policy": "temporal_policy/",
+    "local_encoder": "local_encoder/",
+    "focus_classifier": "local_final_head/|classifier/focus_",
+}
+"""Part to how the paths of its parameters begin."""
+
+_TRAINING_HEADS = "training_heads"
+"""All other parameters: heads that the loss reads, and no prediction."""
+
+
 @dataclass(frozen=True)
 class ModelCost:
-    """Multiply-adds of one video, part by part and exit by exit."""
+    """Multiply-adds of one video, part by part and exit by exit, and parameters."""
 
     parts: dict[str, int]
     """Multiply-adds of each part over all frames that it sees."""
     exits: tuple[int, ...]
     """Multiply-adds of a video that leaves at each of the E exits, cheapest first."""
-    params: int
-    """Number of parameters."""
+    part_params: dict[str, int]
+    """Number of parameters of each part, and of the ``training_heads`` besides."""
+
+    @property
+    def params(self) -> int:
+        """Number of all parameters."""
+        return sum(self.part_params.values())
 
     @property
     def exit_gflops(self) -> np.ndarray:
@@ -113,18 +142,14 @@ def model_cost(model: VideoModel) -> ModelCost:
       [4.89, 27.23]
     """
     variables = jax.eval_shape(partial(init_variables, model), jax.random.key(0))
-    params = count_params(variables["params"])
     if isinstance(model, VideoClassifier):
-        return _classifier_cost(model, variables, params)
+        return _classifier_cost(model, variables)
 
     def frames(count: int, size: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((1, count, size, size, 3), model.dtype)
 
-    def shapes(method: Callable[..., Any], *args: Any) -> Any:
-        return jax.eval_shape(lambda v, *a: model.apply(v, *a, method=method), variables, *args)
-
-    def macs(method: Callable[..., Any], *args: Any) -> int:
-        return count_macs(lambda v, *a: model.apply(v, *a, method=method), variables, *args)
+    def trace(method: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[int, Any]:
+        return _trace(lambda v, *a: model.apply(v, *a, method=method), variables, *args, **kwargs)
 
     def glance_exits(m: AdaFocus, pooled: jax.Array, frame_logits: jax.Array) -> GlanceExits:
         return m.glance_exits(pooled, frame_logits, None, False)
@@ -135,35 +160,39 @@ def model_cost(model: VideoModel) -> ModelCost:
     def focus_exits(m: AdaFocus, pooled: jax.Array, memory: jax.Array) -> jax.Array:
         return m.focus_exits(pooled, memory, None, False)
 
+    parts = dict.fromkeys(_PARTS, 0)
     seen, patches = frames(model.num_glance, model.glance_size), frames(model.num_focus, model.patch_size)
-    glance = shapes(lambda m, x: m.global_encoder(x, False), seen)
-    focus = shapes(lambda m, x: m.local_encoder(x, False), patches)
-    exits = shapes(glance_exits_with_head, glance.pooled)
+    parts["global_encoder"], glance = trace(lambda m, x: m.global_encoder(x, False), seen, needed=_pooled)
+    parts["local_encoder"], focus = trace(lambda m, x: m.local_encoder(x, False), patches, needed=_pooled)
+    both, exits = trace(glance_exits_with_head, glance.pooled)
     frame_logits = jax.ShapeDtypeStruct((1, model.num_glance, model.num_classes), jnp.float32)
-    glance_classifier = macs(glance_exits, glance.pooled, frame_logits)
-    learns_boxes, learns_frames = model.spatial == "learned", model.temporal == "learned"
-    parts = {
-        "global_encoder": macs(lambda m, x: m.global_encoder(x, False).pooled, seen),
-        "glance_head": macs(glance_exits_with_head, glance.pooled) - glance_classifier,
-        "glance_classifier": glance_classifier,
-        "spatial_policy": macs(lambda m, x: m.spatial_policy(x, False), glance.maps) if learns_boxes else 0,
-        "temporal_policy": macs(lambda m, x: m.temporal_policy(x, False), glance.pooled)
-        if learns_frames
-        else 0,
-        "local_encoder": macs(lambda m, x: m.local_encoder(x, False).pooled, patches),
-        "focus_classifier": macs(focus_exits, focus.pooled, exits.memory),
-    }
+    parts["glance_classifier"], _ = trace(glance_exits, glance.pooled, frame_logits)
+    parts["glance_head"] = both - parts["glance_classifier"]
+    parts["focus_classifier"], focus_logits = trace(focus_exits, focus.pooled, exits.memory)
+    if model.spatial == "learned":
+        parts["spatial_policy"], _ = trace(lambda m, x: m.spatial_policy(x, False), glance.maps)
+    if model.temporal == "learned":
+        parts["temporal_policy"], _ = trace(lambda m, x: m.temporal_policy(x, False), glance.pooled)
     along_glance = parts["global_encoder"] + parts["glance_head"] + parts["glance_classifier"]
     along_focus = parts["local_encoder"] + parts["focus_classifier"]
     chosen = along_glance + parts["spatial_policy"] + parts["temporal_policy"]
     after_glance = exits.exit_logits.shape[1]
-    after_focus = shapes(focus_exits, focus.pooled, exits.memory).shape[1]
+    after_focus = focus_logits.shape[1]
     costs = [along_glance * (g + 1) // after_glance for g in range(after_glance)]
     costs += [chosen + along_focus * (f + 1) // after_focus for f in range(after_focus)]
-    return ModelCost(parts, tuple(costs), params)
+    return ModelCost(parts, tuple(costs), _params_by_part(variables["params"]))
 
 
-def _classifier_cost(model: VideoClassifier, variables: Any, params: int) -> ModelCost:
+def _params_by_part(params: Any) -> dict[str, int]:
+    counts = dict.fromkeys([*_PARTS, _TRAINING_HEADS], 0)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        part = next((part for part, start in _PARTS.items() if re.match(start, name)), _TRAINING_HEADS)
+        counts[part] += math.prod(leaf.shape)
+    return counts
+
+
+def _classifier_cost(model: VideoClassifier, variables: Any) -> ModelCost:
     shape = (1, model.num_candidates, model.image_size, model.image_size, 3)
     video = jax.ShapeDtypeStruct(shape, model.dtype)
 
@@ -171,11 +200,16 @@ def _classifier_cost(model: VideoClassifier, variables: Any, params: int) -> Mod
         return cast(ModelOutput, model.apply(variables, VideoBatch(frames=frames))).logits
 
     def encode(variables: Any, frames: jax.Array) -> jax.Array:
-        own = {collection: tree["encoder"] for collection, tree in variables.items()}
+        own = {collection: tree["encoder"] for collection, tree in variables.items() if "encoder" in tree}
         return cast(FrameFeatures, model.encoder.apply(own, frames, False)).pooled
 
     whole, encoder = (count_macs(function, variables, video) for function in (predict, encode))
+    params = {part: count_params(variables["params"][part]) for part in ("encoder", "classifier")}
     return ModelCost({"encoder": encoder, "classifier": whole - encoder}, (whole,), params)
+
+
+def _pooled(features: FrameFeatures) -> jax.Array:
+    return features.pooled
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

@@ -8,15 +8,12 @@ The published recipe for ActivityNet, with a warm-up and a gradient clip for enc
 
 from ml_collections import ConfigDict
 
-from adafocus_jax.config import base_config
+from adafocus_jax.config import base_config, variant_options
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """``variant``: empty for the full model, ``tiny`` for the small one."""
-    choices = {"": "uni_adafocus", "tiny": "uni_adafocus_tiny"}
-    if variant not in choices:
-        raise ValueError(f"unknown variant {variant!r}: choose one of {', '.join(map(repr, choices))}")
-    config = base_config(choices[variant])
+    config = base_config(**variant_options(variant, {"model": {"tiny": "uni_adafocus_tiny"}}))
     config.optimizer.warmup_frac = 0.05
     config.optimizer.clip_norm = 20.0
     return config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from adafocus_jax.checkpoint import FOLDER, Checkpoints, LoadedCheckpoint, load_checkpoint
 from adafocus_jax.checkpoint.convert import convert_state_dict, count_classes, to_state_dict
 from adafocus_jax.checkpoint.torch_files import read_state_dict, write_state_dict
+from adafocus_jax.cli.model_arguments import add_set_argument, model_arguments, set_model_arguments
 from adafocus_jax.config import base_config, for_classes, make_model
 from adafocus_jax.data.annotations import read_classes
 from adafocus_jax.errors import UserError
@@ -49,13 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="class names, one per line, as the data have them (default: class 0, …)",
     )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="argument of the model, e.g. patch_size=96",
-    )
+    add_set_argument(parser)
     add(
         "--part",
         metavar="PART",
@@ -114,12 +108,7 @@ def _fresh_settings(args: argparse.Namespace, found_classes: int | None) -> dict
         given = f"unknown model {args.model!r}" if args.model else "which model is it? give --model"
         raise UserError(f"{given}: choose one of {', '.join(MODELS)}")
     config = base_config(args.model)
-    for name, value in _arguments(args).items():
-        try:
-            with config.unlocked():  # a name that the model does not know is the model's to refuse
-                config.model[name] = value
-        except (TypeError, ValueError) as error:
-            raise UserError(f"--set {name}={value}: {' '.join(str(error).split())}") from error
+    set_model_arguments(config, model_arguments(args))
     return for_classes(config.to_dict(), _classes(args, None if args.part else found_classes))
 
 
@@ -135,24 +124,10 @@ def _classes(args: argparse.Namespace, found: int | None) -> list[str]:
     return names or [f"class {k}" for k in range(number)]
 
 
-def _arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """What ``--set`` says, as Python values where it is one."""
-    arguments = {}
-    for word in args.set:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise UserError(f"--set {word}: write NAME=VALUE, e.g. --set patch_size=96")
-        try:
-            arguments[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            arguments[name] = text
-    return arguments
-
-
 def _settings(args: argparse.Namespace, loaded: LoadedCheckpoint) -> dict[str, Any]:
     """The configuration of a checkpoint of ours, after what the command line says has been checked against it."""
     config = loaded.config
-    said = _arguments(args) | {"name": args.model, "num_classes": args.num_classes}
+    said = model_arguments(args) | {"name": args.model, "num_classes": args.num_classes}
     for name, value in said.items():
         has = config["model"].get(name)
         if value is not None and has != value:

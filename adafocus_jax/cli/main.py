@@ -21,6 +21,7 @@ COMMANDS = {
     "prepare": "turn a folder or a list of videos into sharded records",
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
+    "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
     "predict": "classify videos and draw what the model looked at",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and

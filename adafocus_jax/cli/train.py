@@ -21,6 +21,7 @@ from adafocus_jax.config import (
     loss_function,
     make_model,
     optimizer_options,
+    records_dir,
     train_options,
 )
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = load_config(
         args.config, [*args.settings, *([f"--config.data.dir={args.data}"] if args.data else [])]
     )
-    source = open_records(settings["data"]["dir"], settings["data"]["train_split"])
+    source = open_records(records_dir(settings), settings["data"]["train_split"])
     settings = for_classes(settings, source.classes)
     model, options = make_model(settings), train_options(settings, len(source))
     spec = clip_spec(settings, model)

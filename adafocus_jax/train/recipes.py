@@ -1,0 +1,70 @@
+"""How each family of models is trained (paper, implementation details): what a configuration starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adafocus_jax.models import MODELS, create_model, model_defaults
+from adafocus_jax.models.uni_adafocus import UniAdaFocus
+from adafocus_jax.models.video_classifier import VideoClassifier
+from adafocus_jax.train.optimizer import ParamGroup
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings in which families differ."""
+
+    lr: float
+    """Learning rate for a batch of ``batch_size``."""
+    batch_size: int
+    weight_decay: float
+    norm_ratio: float
+    policy_factor: float
+    """Factor of both policies' learning rate."""
+    clip_norm: float
+    """0: no clipping."""
+
+
+_UNI = Recipe(0.002, 32, 2e-4, norm_ratio=1.0, policy_factor=0.2, clip_norm=0.0)
+_TSM = Recipe(0.02, 64, 1e-3, norm_ratio=0.5, policy_factor=0.2, clip_norm=20.0)
+_X3D = Recipe(0.005, 64, 5e-5, norm_ratio=0.5, policy_factor=0.4, clip_norm=20.0)
+
+
+def family_recipe(model: str) -> Recipe:
+    """ActivityNet's for models with an exit per frame, Kinetics-400's for X3D, Something-Something V1's for TSM.
+
+    >>> family_recipe("uni_adafocus_tsm").lr, family_recipe("x3d_s").lr
+    (0.02, 0.005)
+
+    Raises:
+      UserError: an unknown name.
+    """
+    arguments = model_defaults(model)
+    if MODELS[model].kind is UniAdaFocus:
+        return _UNI
+    return _X3D if arguments["pool_time"] else _TSM
+
+
+def family_groups(model: str) -> dict[str, ParamGroup]:
+    """Groups of parameters by name, in the order in which they are matched.
+
+    >>> {name: group.factor for name, group in family_groups("uni_adafocus_tsm").items()}
+    {'glance': 0.5, 'focus': 1.0, 'proxy': 0.5, 'spatial_policy': 0.2, 'temporal_policy': 0.2}
+    """
+    kind = MODELS[model].kind
+    if kind is VideoClassifier:
+        return {"all": ParamGroup(".*")}
+    groups = {
+        "glance": ParamGroup("global_(encoder|head|final_head)/.*", 0.5),
+        "focus": ParamGroup("local_(encoder|head|final_head)/.*"),
+    }
+    if not create_model(model, num_classes=1).whole_frames:
+        policies = family_recipe(model).policy_factor
+        groups |= {
+            "proxy": ParamGroup("proxy_head/.*", 0.5),
+            "spatial_policy": ParamGroup("spatial_policy/.*", policies),
+            "temporal_policy": ParamGroup("temporal_policy/.*", policies),
+        }
+    if kind is UniAdaFocus:
+        groups["classifier"] = ParamGroup("classifier/.*", 20.0)
+    return groups
