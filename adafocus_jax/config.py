@@ -28,7 +28,7 @@ from adafocus_jax.models.registry import CANDIDATES_PER_FOCUS
 from adafocus_jax.models.two_exit import TwoExitAdaFocus
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
-from adafocus_jax.train.recipes import family_groups, family_recipe
+from adafocus_jax.train.recipes import PUBLISHED_SIZES, family_groups, family_recipe
 from adafocus_jax.train.step import AXIS, LossFunction
 
 FREE_KEYS = (
@@ -42,16 +42,17 @@ FREE_KEYS = (
 """What may change when a run goes on, as it does not change the parameters."""
 
 
-def base_config(model: str = "uni_adafocus") -> ConfigDict:
+def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
     """The published recipe of the model's family (see ``family_recipe``), locked. 0 stands for "not given".
 
     Where N is 3 F, as in the variants of trimmed videos, it follows a change of ``model.num_focus``.
 
     Args:
       model: a key of ``MODELS``, whose arguments become the settings under ``model``.
+      variant: words for sizes that the paper reports, such as ``p128,f12`` (see ``PUBLISHED_SIZES``).
 
     Raises:
-      UserError: an unknown name.
+      UserError: an unknown name or word.
     """
     recipe = family_recipe(model)
     config = ConfigDict()
@@ -64,6 +65,7 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
         and sizes.num_candidates == CANDIDATES_PER_FOCUS * sizes.num_focus
     ):
         sizes.num_candidates = CANDIDATES_PER_FOCUS * sizes.get_ref("num_focus")
+    sizes.update(variant_options(variant, PUBLISHED_SIZES.get(model, {})))
     config.data = ConfigDict(
         {
             "dir": "",
@@ -124,8 +126,8 @@ def variant_options(text: str, choices: Mapping[str, Mapping[str, Any]]) -> dict
     options: dict[str, Any] = {}
     for word in text.split(",") if text else ():
         if word not in setting_of:
-            example = ",".join(next(iter(words)) for words in choices.values())
-            raise UserError(f"unknown variant {word!r}: choose among {', '.join(setting_of)}, e.g. {example}")
+            known = ", ".join(setting_of) or "none"
+            raise UserError(f"unknown variant {word!r}: choose among {known}, with commas between them")
         setting = setting_of[word]
         if setting in options:
             raise UserError(f"variant {text!r}: choose only one of {', '.join(choices[setting])}")

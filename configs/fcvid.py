@@ -18,13 +18,11 @@ without and with early exit; not reproduced here:
 
 from ml_collections import ConfigDict
 
-from adafocus_jax.config import base_config, variant_options
+from adafocus_jax.config import base_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = base_config("uni_adafocus")
-    patches = {"p96": 96, "p128": 128, "p160": 160, "p192": 192}
-    config.model.update(variant_options(variant, {"patch_size": patches}))
+    config = base_config("uni_adafocus", variant)
     config.model.num_classes = 239
     config.optimizer.lr = 0.004
     config.optimizer.reference_batch_size = config.train.batch_size = 64

@@ -20,13 +20,11 @@ With early exit, at the mean cost in G multiply-adds: 62.5 @ 8.8, 64.2 @ 18.8.
 
 from ml_collections import ConfigDict
 
-from adafocus_jax.config import base_config, variant_options
+from adafocus_jax.config import base_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = base_config("uni_adafocus_tsm")
-    patches, frames = {"p96": 96, "p128": 128}, {"f8": 8, "f12": 12, "f16": 16}
-    config.model.update(variant_options(variant, {"patch_size": patches, "num_focus": frames}))
+    config = base_config("uni_adafocus_tsm", variant)
     config.model.num_classes = 174
     config.data.flip = False
     config.optimizer.weight_decay = 5e-4

@@ -30,6 +30,16 @@ _TSM = Recipe(0.02, 64, 1e-3, norm_ratio=0.5, policy_factor=0.2, clip_norm=20.0)
 _X3D = Recipe(0.005, 64, 5e-5, norm_ratio=0.5, policy_factor=0.4, clip_norm=20.0)
 
 
+PUBLISHED_SIZES: dict[str, dict[str, dict[str, int]]] = {
+    "uni_adafocus": {"patch_size": {"p96": 96, "p128": 128, "p160": 160, "p192": 192}},
+    "uni_adafocus_tsm": {
+        "patch_size": {"p96": 96, "p128": 128},
+        "num_focus": {"f8": 8, "f12": 12, "f16": 16},
+    },
+}
+"""The sizes in which the paper reports a model: its argument to words for them, by which configurations choose."""
+
+
 def family_recipe(model: str) -> Recipe:
     """ActivityNet's for models with an exit per frame, Kinetics-400's for X3D, Something-Something V1's for TSM.
 
