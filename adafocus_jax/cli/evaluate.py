@@ -14,7 +14,7 @@ from rich.table import Table
 from adafocus_jax.cli.loading import TrainedModel, add_checkpoint_arguments, load_model, round_up_to_devices
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.pipeline import eval_batches
-from adafocus_jax.data.records import RecordSource, open_records
+from adafocus_jax.data.sources import Source, open_data
 from adafocus_jax.early_exit import ExitCurve, write_curve_csv
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification, per_exit
@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", default="val", help="what to score (default %(default)s); slices such as val[:50%%] work")
     add("--batch-size", type=int, default=32, help="videos at a time, over all devices (default %(default)s)")
     add("--workers", type=int, default=0, help="decoding processes; 0: threads (default %(default)s)")
+    add("--on-bad-record", choices=("fail", "skip"), default="fail", help="stop at a video that does not read, or "
+        "leave it out and say so (default %(default)s)")  # fmt: skip
     add("--controls", action="store_true", help="also score random and centre patches and uniform frames")
     add("--early-exit", action="store_true", help="solve thresholds, store a policy, write the curve")
     add("--calibration-split", default="train", help="what thresholds are solved on (default %(default)s)")
@@ -89,20 +91,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _predict(
     trained: TrainedModel, model: VideoModel, args: argparse.Namespace, split: str, what: str
 ) -> Predictions:
-    source = open_records(args.data or trained.data["dir"], split)
+    fraction = trained.data["val_fraction"]
+    source = open_data(args.data or trained.data["dir"], split, val_fraction=fraction)
     _check_classes(trained, source)
     predict = make_predict_function(model, trained.checkpoint.variables)
     with counted(len(source), what) as advance:
         return predict_split(predict, _batches(source, trained, args), advance)
 
 
-def _batches(source: RecordSource, trained: TrainedModel, args: argparse.Namespace) -> Iterator[VideoBatch]:
+def _batches(source: Source, trained: TrainedModel, args: argparse.Namespace) -> Iterator[VideoBatch]:
     size = round_up_to_devices(min(args.batch_size, len(source)))
-    for batch in eval_batches(source, trained.spec, batch_size=size, num_workers=args.workers):
+    reading = {"num_workers": args.workers, "on_bad_record": args.on_bad_record}
+    for batch in eval_batches(source, trained.spec, batch_size=size, **reading):
         yield VideoBatch(**batch)
 
 
-def _check_classes(trained: TrainedModel, source: RecordSource) -> None:
+def _check_classes(trained: TrainedModel, source: Source) -> None:
     if len(source.classes) > len(trained.classes):
         raise UserError(
             f"the data has {len(source.classes)} classes, the checkpoint {len(trained.classes)}: evaluate on the "

@@ -38,6 +38,11 @@ Reduce = Callable[[int, int], int]
 """From a video's height and width in pixels to the factor (1, 2, 4 or 8) by which its frames may come smaller."""
 
 
+def unreduced(height: int, width: int) -> int:
+    """The factor 1 for every size: a ``Reduce`` that asks for whole frames."""
+    return 1
+
+
 class RecordError(UserError):
     """A record that does not read; the message names shard, position and, where it is known, the video."""
 
@@ -202,9 +207,7 @@ class Record:
         ((_, frame),) = self.read(lambda _: (number,))
         return frame
 
-    def read(
-        self, choose: Choose, reduce: Reduce = lambda height, width: 1
-    ) -> Iterator[tuple[int, np.ndarray]]:
+    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
         """Decodes the chosen frames: ``(number, frame)``; a frame holds until the next one is asked for.
 
         A reduced frame has ``⌈side / factor⌉`` pixels a side: the JPEG's 8 × 8 cosines cut off at 8/factor, which

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -48,12 +48,13 @@ def resize(frame: np.ndarray, height: int, width: int, out: np.ndarray | None = 
     >>> resize(np.full((4, 6, 3), 9, np.uint8), 2, 3).shape
     (2, 3, 3)
     """
-    if frame.shape[:2] == (height, width):
+    have_height, have_width, _ = frame.shape
+    if (have_height, have_width) == (height, width):
         if out is None:
             return frame
         np.copyto(out, frame)
         return out
-    shrinks = [have / want for have, want in zip(frame.shape, (height, width), strict=False)]
+    shrinks = (have_height / height, have_width / width)
     by_area = min(shrinks) >= 1 and max(shrinks) > _MAX_LINEAR_SHRINK
     return cv2.resize(
         frame, (width, height), out, interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR
@@ -113,16 +114,17 @@ def reduced(cut: Cut, height: int, width: int, size: int) -> tuple[int, Cut]:
     factor = next((factor for factor in REDUCTIONS if factor <= room), 1)
     if (cut.height, cut.width) != (height, width):
         return factor, cut  # It is of resized frames, whatever they are resized from.
-    sides = {"height": -(-height // factor), "width": -(-width // factor)}
-    box = {name: getattr(cut, name) // factor for name in ("top", "left", "crop_height", "crop_width")}
-    return factor, replace(cut, **sides, **box)
+    sides = (-(-height // factor), -(-width // factor))
+    box = (cut.top // factor, cut.left // factor, cut.crop_height // factor, cut.crop_width // factor)
+    return factor, Cut(*sides, *box, cut.flip)
 
 
 def apply_cut(frame: np.ndarray, cut: Cut, out: np.ndarray) -> None:
     """Writes the cut of ``frame [H, W, 3]`` uint8, resized to fit, into ``out [S, S, 3]`` uint8."""
     whole = resize(frame, cut.height, cut.width)
     box = whole[cut.top : cut.top + cut.crop_height, cut.left : cut.left + cut.crop_width]
+    height, width, _ = out.shape
     if cut.flip:
-        cv2.flip(resize(box, *out.shape[:2]), 1, out)
+        cv2.flip(resize(box, height, width), 1, out)
     else:
-        resize(box, *out.shape[:2], out)
+        resize(box, height, width, out)
