@@ -37,9 +37,9 @@ Measures how fast training clips are read from records, with augmentation, in th
 (a) a straight loop over loose JPEG files with Pillow, as PyTorch code for this method reads, with the same crops,
 (b) decoding the mp4 files when they are read, and the bare video decoder, which does nothing with its frames.
 
-Videos are made for it (340 × 256 pixels), unless --data names records; then (b) is left out. All is uint8 up to the
-batch; what PyTorch code does after it (float32, normalisation) is counted on neither side. Times are of CPU where it
-says per core, so that another job on the machine disturbs them little."""
+Videos are made for it (340 × 256 pixels), unless --data names records; then (b) is left out. Records stay uint8 up to
+the accelerator; such loops go on to normalised float32 tensors, so (a) is given without and with that. "Per core" is
+by time of CPU, which another job on the machine disturbs little."""
 
 _EPILOG = """\
 example:
@@ -105,7 +105,8 @@ def _measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     loose = _loose_files(source, count, folder / "frames")
     ways: dict[str, Callable[[], object]] = {
         "records": lambda: _read_all(source, spec, count, args.threads),
-        "pillow": lambda: [_pillow_clip(paths, spec, np.random.default_rng(0)) for paths in loose],
+        "pillow": lambda: [_pillow_clip(paths, spec, number) for number, paths in enumerate(loose)],
+        "tensors": lambda: [_as_floats(_pillow_clip(paths, spec, n)) for n, paths in enumerate(loose)],
     }
     if files:
         videos = open_data(folder / "videos", "train")
@@ -123,14 +124,16 @@ def _measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def _figures(
     args: argparse.Namespace, costs: dict[str, Cost], stages: dict[str, float], peak_bytes: int | None
 ) -> dict[str, Any]:
-    records, pillow = costs["records"], costs["pillow"]
+    records = costs["records"]
     rest = max(0.0, records.cpu - sum(stages.values()))
     figures: dict[str, Any] = {
         "examples_per_sec": {name: 1 / cost.wall for name, cost in costs.items()},
         "examples_per_sec_per_core": {name: 1 / cost.cpu for name, cost in costs.items()},
         "frames_per_sec_per_core": {name: args.frames / cost.cpu for name, cost in costs.items()},
-        "times_pillow_loop": pillow.wall / records.wall,
-        "times_pillow_per_core": pillow.cpu / records.cpu,
+        "times_pillow": costs["pillow"].wall / records.wall,
+        "times_pillow_per_core": costs["pillow"].cpu / records.cpu,
+        "times_tensors": costs["tensors"].wall / records.wall,
+        "times_tensors_per_core": costs["tensors"].cpu / records.cpu,
         "share_of_time": {name: sec / records.cpu for name, sec in stages.items()}
         | {"batches": rest / records.cpu},
         "peak_bytes": peak_bytes,
@@ -181,8 +184,9 @@ def _read_all(source: Source, spec: ClipSpec, count: int, threads: int) -> None:
         pass
 
 
-def _pillow_clip(paths: Sequence[str], spec: ClipSpec, rng: np.random.Generator) -> np.ndarray:
+def _pillow_clip(paths: Sequence[str], spec: ClipSpec, index: int) -> np.ndarray:
     """One clip, the usual way: open, decode, crop, resize and mirror each frame, then stack them."""
+    rng = np.random.default_rng((0, 0, index, 0))  # the frames and the cut that the pipeline draws for it
     images = []
     for number in segment_indices(len(paths), spec.num_candidates, rng):
         with Image.open(paths[number]) as file:
@@ -195,6 +199,15 @@ def _pillow_clip(paths: Sequence[str], spec: ClipSpec, rng: np.random.Generator)
     if cut.flip:
         images = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images]
     return np.stack([np.asarray(image) for image in images])
+
+
+def _as_floats(clip: np.ndarray) -> np.ndarray:
+    """What the usual loaders go on to: ``[N, 3, S, S]`` float32, normalised."""
+    floats = clip.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    floats /= 255
+    floats -= np.array([[[0.485]], [[0.456]], [[0.406]]], np.float32)
+    floats /= np.array([[[0.229]], [[0.224]], [[0.225]]], np.float32)
+    return floats
 
 
 def _decode_only(path: Path) -> None:
@@ -249,6 +262,7 @@ def _status_bytes(field: str) -> int:
 _NAMES = {
     "records": "records",
     "pillow": "loose JPEG files, Pillow",
+    "tensors": "… to float32, normalised",
     "mp4": "mp4 files",
     "decoder": "mp4 files, bare decoder",
 }
@@ -264,8 +278,9 @@ def _print(args: argparse.Namespace, figures: dict[str, Any]) -> None:
     shares = ", ".join(f"{name} {share:.0%}" for name, share in figures["share_of_time"].items())
     say(f"time of the records' way: {shares}", highlight=False)
     say(
-        f"{figures['times_pillow_loop']:.1f} times the straight Pillow loop ({figures['times_pillow_per_core']:.1f} "
-        f"per core) on {args.threads} threads",
+        f"with {args.threads} threads {figures['times_pillow']:.1f} times the straight Pillow loop "
+        f"({figures['times_pillow_per_core']:.1f} per core), {figures['times_tensors']:.1f} "
+        f"({figures['times_tensors_per_core']:.1f}) with its tensors",
         highlight=False,
     )
     if "times_decoder" in figures:

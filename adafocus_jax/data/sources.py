@@ -20,6 +20,7 @@ from adafocus_jax.data.records import (
     open_records,
     unreduced,
 )
+from adafocus_jax.data.sparse_decode import read_sparse
 from adafocus_jax.data.transforms import resize
 from adafocus_jax.errors import UserError
 
@@ -73,8 +74,9 @@ class Video:
             numbers[:] = choose(num_frames)
             return np.array(numbers)
 
+        frames = read_sparse(self.path, wanted, short_side=SHORT_SIDE)
         try:
-            frames = read_chosen(self.path, wanted, short_side=SHORT_SIDE).frames
+            frames = frames or read_chosen(self.path, wanted, short_side=SHORT_SIDE).frames
         except DecodeError as error:
             raise RecordError(f"{self.path} does not decode: {error}") from error
         height, width, _ = frames[0].shape
