@@ -118,7 +118,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for name, work in ways.items():
             cost = Cost.of(work, count)
             costs[name] = cost.best(costs.get(name, cost))
-    return _figures(args, costs, _stages(source, spec, count), _peak_bytes(ways["records"]))
+    return _figures(args, costs, _stages(source, spec, count), peak_bytes(ways["records"]))
 
 
 def _figures(
@@ -243,7 +243,7 @@ def _timed(frames: Iterator[Any], spent: dict[str, float]) -> Iterator[Any]:
         yield item
 
 
-def _peak_bytes(work: Callable[[], object]) -> int | None:
+def peak_bytes(work: Callable[[], object]) -> int | None:
     """By how much the process grows at most while it works; None where the system does not tell."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew

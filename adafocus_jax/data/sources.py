@@ -56,7 +56,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Video:
-    """One video file, its short side scaled to ``SHORT_SIDE`` pixels."""
+    """One video file, its short side scaled to ``SHORT_SIDE`` pixels.
+
+    Video formats carry no checksums: a decoder conceals most damage, and nobody notices. Records do notice.
+    """
 
     path: str
     labels: tuple[int, ...]
