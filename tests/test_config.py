@@ -86,6 +86,15 @@ def test_flags_change_values_of_any_depth(tmp_path):
     assert settings["optimizer"]["lr"] == 1.0
     assert make_model(for_classes(settings, ["a", "b"])).side_limits == (0.25, 0.5)
     assert not clip_spec(settings, make_model(for_classes(settings, ["a", "b"]))).flip
+
+
+def test_mirrored_clips_may_change_their_class():
+    flags = [DATA, "--config.data.flip=True", "--config.data.flip_labels=True"]
+    settings = load_config(str(CONFIGS / "demo.py"), flags)
+    completed = for_classes(settings, ["to the left", "to the right", "up"])
+    assert clip_spec(completed, make_model(completed)).flip_labels == (1, 0, 2)
+    with pytest.raises(UserError, match="choose fail or skip"):
+        load_config(str(CONFIGS / "demo.py"), [DATA, "--config.data.on_bad_record=ignore"])
     assert train_options(settings, 64).num_steps == 2
     assert Path(settings["data"]["dir"]) == Path("records").absolute()
 
