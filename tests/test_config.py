@@ -86,6 +86,8 @@ def test_flags_change_values_of_any_depth(tmp_path):
     assert settings["optimizer"]["lr"] == 1.0
     assert make_model(for_classes(settings, ["a", "b"])).side_limits == (0.25, 0.5)
     assert not clip_spec(settings, make_model(for_classes(settings, ["a", "b"]))).flip
+    assert train_options(settings, 64).num_steps == 2
+    assert Path(settings["data"]["dir"]) == Path("records").absolute()
 
 
 def test_mirrored_clips_may_change_their_class():
@@ -95,8 +97,6 @@ def test_mirrored_clips_may_change_their_class():
     assert clip_spec(completed, make_model(completed)).flip_labels == (1, 0, 2)
     with pytest.raises(UserError, match="choose fail or skip"):
         load_config(str(CONFIGS / "demo.py"), [DATA, "--config.data.on_bad_record=ignore"])
-    assert train_options(settings, 64).num_steps == 2
-    assert Path(settings["data"]["dir"]) == Path("records").absolute()
 
 
 def test_a_variant_reaches_the_config_file():
