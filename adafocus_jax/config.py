@@ -19,7 +19,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from adafocus_jax.data.pipeline import ClipSpec
+from adafocus_jax.data.annotations import mirrored_labels
+from adafocus_jax.data.clips import ClipSpec
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import MODELS, VideoModel, create_model, model_defaults
@@ -35,6 +36,8 @@ FREE_KEYS = (
     "data.dir",
     "data.num_workers",
     "data.num_threads",
+    "data.on_bad_record",
+    "data.max_bad_frac",
     "train.log_every",
     "train.eval_every",
     "train.checkpoint_every",
@@ -74,8 +77,12 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "resize": 0,  # short side at test; 0: image_size · 256 / 224
             "scales": (1.0, 0.875, 0.75, 0.66),
             "flip": True,
+            "flip_labels": False,  # mirrored clips get the class that is called so with left and right exchanged
+            "val_fraction": 0.0,  # of a folder of videos without a validation split; records have theirs
             "num_workers": 0,
             "num_threads": 2,
+            "on_bad_record": "fail",  # or skip
+            "max_bad_frac": 0.001,  # share of records that may be skipped
         }
     )
     config.loss = ConfigDict({"norm_ratio": recipe.norm_ratio, "kl_ratio": 0.0})
@@ -232,6 +239,7 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
         num_glance=model.num_glance if isinstance(model, AdaFocus) and model.separate_glance else None,
         resize=data["resize"] or None,
         flip=data["flip"],
+        flip_labels=mirrored_labels(settings["classes"]) if data["flip_labels"] else None,
         scales=tuple(data["scales"]),
     )
 
@@ -295,6 +303,9 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.resize": _AT_LEAST_0,
     "data.num_workers": _AT_LEAST_0,
     "data.num_threads": _AT_LEAST_1,
+    "data.on_bad_record": (lambda x: x in ("fail", "skip"), "choose fail or skip"),
+    "data.max_bad_frac": _FRACTION,
+    "data.val_fraction": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "loss.norm_ratio": _AT_LEAST_0,
     "loss.kl_ratio": _AT_LEAST_0,
     "optimizer.lr": _POSITIVE,

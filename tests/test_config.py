@@ -81,6 +81,15 @@ def test_flags_change_values_of_any_depth(tmp_path):
     assert Path(settings["data"]["dir"]) == Path("records").absolute()
 
 
+def test_mirrored_clips_may_change_their_class():
+    flags = [DATA, "--config.data.flip=True", "--config.data.flip_labels=True"]
+    settings = load_config(str(CONFIGS / "demo.py"), flags)
+    completed = for_classes(settings, ["to the left", "to the right", "up"])
+    assert clip_spec(completed, make_model(completed)).flip_labels == (1, 0, 2)
+    with pytest.raises(UserError, match="choose fail or skip"):
+        load_config(str(CONFIGS / "demo.py"), [DATA, "--config.data.on_bad_record=ignore"])
+
+
 def test_a_variant_reaches_the_config_file():
     tiny = load_config(f"{CONFIGS / 'custom.py'}:tiny", [DATA])
     assert tiny["model"]["image_size"] == 96

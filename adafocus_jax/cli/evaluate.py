@@ -14,7 +14,7 @@ from rich.table import Table
 from adafocus_jax.cli.loading import TrainedModel, add_checkpoint_arguments, load_model, round_up_to_devices
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.pipeline import eval_batches
-from adafocus_jax.data.records import RecordSource, open_records
+from adafocus_jax.data.sources import Source, open_data
 from adafocus_jax.early_exit import ExitCurve, write_curve_csv
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import METRICS, classification, per_exit
@@ -57,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--crops", type=int, choices=CROPS, default=1, help="per video (default %(default)s)")
     add("--batch-size", type=int, default=32, help="videos at a time, over all devices (default %(default)s)")
     add("--workers", type=int, default=0, help="decoding processes; 0: threads (default %(default)s)")
+    add("--on-bad-record", choices=("fail", "skip"), default="fail", help="stop at a video that does not read, or "
+        "leave it out and say so (default %(default)s)")  # fmt: skip
     add("--controls", action="store_true", help="also score random and centre patches and uniform frames")
     add("--early-exit", action="store_true", help="solve thresholds, store them, write the curve")
     add("--calibration-split", default="train", help="what thresholds are solved on (default %(default)s)")
@@ -102,20 +104,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _predict(
     trained: TrainedModel, model: VideoModel, args: argparse.Namespace, split: str, what: str
 ) -> Predictions:
-    source = open_records(args.data or trained.data["dir"], split)
+    fraction = trained.data["val_fraction"]
+    source = open_data(args.data or trained.data["dir"], split, val_fraction=fraction)
     _check_classes(trained, source)
     predict = make_predict_function(model, trained.checkpoint.variables)
     size = round_up_to_devices(min(args.batch_size, len(source)))
+    reading = {"batch_size": size, "num_workers": args.workers, "on_bad_record": args.on_bad_record}
     crops = []
     with counted(len(source) * args.crops, what) as advance:
         for place in CROPS[args.crops]:
-            spec = replace(trained.spec, place=place)
-            batches = eval_batches(source, spec, batch_size=size, num_workers=args.workers)
+            batches = eval_batches(source, replace(trained.spec, place=place), **reading)
             crops.append(predict_split(predict, (VideoBatch(**batch) for batch in batches), advance))
     return average_crops(crops)
 
 
-def _check_classes(trained: TrainedModel, source: RecordSource) -> None:
+def _check_classes(trained: TrainedModel, source: Source) -> None:
     if len(source.classes) > len(trained.classes):
         raise UserError(
             f"the data has {len(source.classes)} classes, the checkpoint {len(trained.classes)}: evaluate on the "

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
     "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
+    "benchmark": "how fast reading is on this machine, against the usual ways, and how many cores training needs",
     "predict": "classify videos and draw what the model looked at",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
@@ -46,11 +47,15 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
             module = importlib.import_module(f"adafocus_jax.cli.{name}")
             sub.set_defaults(run=module.run)
             module.add_arguments(sub)
-            sub.add_argument(
-                "--json", metavar="FILE", help="write the figures as JSON (- for standard output)"
-            )
-            sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+            add_output_arguments(sub)
     return parser
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, **default: Any) -> None:
+    """Adds the flags that all commands have; a command of commands adds them to each, ``default=SUPPRESS``."""
+    text = "write the figures as JSON (- for standard output)"
+    parser.add_argument("--json", metavar="FILE", help=text, **default)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error", **default)
 
 
 def run_command(argv: Sequence[str]) -> Any:

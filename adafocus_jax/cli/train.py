@@ -1,4 +1,4 @@
-"""``adafocus train``: a config file and records become a trained model."""
+"""``adafocus train``: a config file and records, or videos, become a trained model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from adafocus_jax.config import (
     train_options,
 )
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
-from adafocus_jax.data.records import RecordSource, open_records
+from adafocus_jax.data.sources import open_data
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
@@ -34,7 +34,7 @@ from adafocus_jax.train import TrainingDivergedError, TrainOptions, train
 from adafocus_jax.types import VideoBatch
 
 _DESCRIPTION = """\
-Trains the model of a config file on prepared records, on all local devices.
+Trains the model of a config file on prepared records, or on a folder of videos as it is, on all local devices.
 
 Any setting is changed by --config.SETTING=VALUE. Started again with the same --workdir, training goes on where it
 stopped. The workdir gets checkpoints/ (the latest and the best), metrics.jsonl and tensorboard/. SIGTERM and Ctrl-C
@@ -59,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--workdir", required=True, metavar="DIR", help="where checkpoints and logs go; resumes what is there"
     )
-    add("--data", metavar="DIR", help="records of adafocus prepare (short for --config.data.dir=DIR)")
+    add(
+        "--data",
+        metavar="DIR",
+        help="records of adafocus prepare, or class folders of videos (short for --config.data.dir=DIR)",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -67,11 +71,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = load_config(
         args.config, [*args.settings, *([f"--config.data.dir={args.data}"] if args.data else [])]
     )
-    source = open_records(records_dir(settings), settings["data"]["train_split"])
+    data = settings["data"]
+    source = open_data(records_dir(settings), data["train_split"], val_fraction=data["val_fraction"])
     settings = for_classes(settings, source.classes)
     model, options = make_model(settings), train_options(settings, len(source))
     spec = clip_spec(settings, model)
-    data = {key: settings["data"][key] for key in ("num_workers", "num_threads")}
+    reading = {key: data[key] for key in ("num_workers", "num_threads", "on_bad_record", "max_bad_frac")}
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:
         return train_batches(
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             start_step=start_step,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            **data,
+            **reading,
         )
 
     try:
@@ -124,7 +129,7 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
     """Scores the validation split, or None where the records have none."""
     data = settings["data"]
     try:
-        held_out: RecordSource = open_records(data["dir"], data["val_split"])
+        held_out = open_data(data["dir"], data["val_split"], val_fraction=data["val_fraction"])
     except UserError:
         return None
     if held_out.classes != tuple(settings["classes"]):
@@ -135,7 +140,8 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
 
     def evaluate(variables: dict[str, Any]) -> dict[str, float]:
         predict = make_predict_function(model, variables)
-        found = eval_batches(held_out, spec, batch_size=size, num_threads=data["num_threads"])
+        reading = {key: data[key] for key in ("num_threads", "on_bad_record", "max_bad_frac")}
+        found = eval_batches(held_out, spec, batch_size=size, **reading)
         return dict(classification(predict_split(predict, (VideoBatch(**batch) for batch in found))))
 
     return evaluate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,18 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
             raise UserError(f"a class name in {where} is blank or has a line break: {name!r}; rename it")
         seen[key] = name
     return tuple(name.strip() for name in seen.values())
+
+
+def mirrored_labels(classes: Sequence[str]) -> tuple[int, ...]:
+    """For each class that of a mirrored video: the one called so with left and right exchanged, or itself.
+
+    >>> mirrored_labels(("Pushing it from left to right", "Pushing it from right to left", "Spinning"))
+    (1, 0, 2)
+    """
+    numbers = {name.casefold(): number for number, name in enumerate(classes)}
+    other = {"left": "right", "right": "left"}
+    mirrored = [re.sub(r"\b(left|right)\b", lambda word: other[word[0]], name) for name in numbers]
+    return tuple(numbers.get(name, number) for number, name in enumerate(mirrored))
 
 
 def read_list(list_file: str | Path, root: str | Path, classes: Sequence[str]) -> list[Entry]:

@@ -2,30 +2,39 @@
 
 Training example ``e = step * batch_size + row`` belongs to epoch ``e // n`` and is record ``permutation_epoch(e % n)``;
 its random numbers come from (seed, epoch, record). So a run continues at any step, with any number of workers, threads
-and processes, bit for bit.
+and processes, bit for bit. That holds for a record that does not read, too: with ``on_bad_record="skip"`` the next good
+one of the epoch's order stands in for it, with random numbers of its own.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import logging
+import math
+import re
+import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import grain
 import numpy as np
 from absl import flags
 from grain.experimental import index_shuffle
 
+from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.decode import read_chosen
-from adafocus_jax.data.records import RecordError, RecordSource
+from adafocus_jax.data.records import RecordError
 from adafocus_jax.data.sampling import segment_indices
-from adafocus_jax.data.transforms import SCALES, Cut, apply_cut, eval_cut, random_cut
+from adafocus_jax.data.sources import Source
+from adafocus_jax.data.transforms import apply_cut
 from adafocus_jax.data.workers import start_worker
 from adafocus_jax.errors import UserError
 
+log = logging.getLogger(__name__)
+
+OnBadRecord = Literal["fail", "skip"]
 Batch = dict[str, np.ndarray]
 """The fields of :class:`adafocus_jax.types.VideoBatch`, for B videos of this process:
 
@@ -33,60 +42,6 @@ Batch = dict[str, np.ndarray]
 whole data set; ``mask`` ``[B]`` bool, False for padding; ``index`` ``[B]`` int32, the record, −1 for padding; and
 ``glance`` ``[B, G, S, S, 3]`` uint8 if the spec asks for it.
 """
-
-
-@dataclass(frozen=True)
-class ClipSpec:
-    """What a clip is: how many frames of which size, and how they are cut.
-
-    Raises:
-        UserError: the test crop is larger than the resized frame, or a number is not positive.
-    """
-
-    num_candidates: int
-    """N: frames per clip, one of each of N equal segments of the video."""
-    image_size: int
-    """S: side of the square frames in pixels."""
-    resize: int | None = None
-    """Short side at test, of which the middle S² pixels are taken; None: S · 256 / 224."""
-    num_glance: int | None = None
-    """G: glance frames sampled separately from the video; None: the model takes them from the candidates."""
-    flip: bool = True
-    """Mirror half of the training clips. Not where left and right have meaning."""
-    scales: tuple[float, ...] = SCALES
-    """Sides of the training crop as fractions of the short side; ``(1.0,)`` leaves position and flip alone."""
-    place: float = 0.5
-    """Where the test crop lies along the width of a frame: 0 left edge … 1 right edge."""
-    augment: bool = True
-    """False cuts training clips as at test (their frames are still drawn at random)."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_candidates", "image_size", "num_glance"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"{name} {value} is not valid: give 1 or more")
-        if self.short_side < self.image_size:
-            raise UserError(
-                f"resize {self.resize} is less than image_size {self.image_size}: give at least that"
-            )
-        if not 0 <= self.place <= 1:
-            raise UserError(f"place {self.place} is not valid: give a share of the width, in [0, 1]")
-        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
-            raise UserError(
-                f"scales {self.scales} are not valid: give fractions of the short side, in (0, 1]"
-            )
-
-    @property
-    def short_side(self) -> int:
-        """Short side of a test frame in pixels before the centre crop."""
-        return self.image_size * 256 // 224 if self.resize is None else self.resize
-
-    def cut(self, frame: np.ndarray, rng: np.random.Generator | None) -> Cut:
-        """How the frames of a video of ``frame``'s size are cut: drawn from ``rng``, or as at test if that is None."""
-        height, width = frame.shape[:2]
-        if rng is None or not self.augment:
-            size = {"short_side": self.short_side, "crop": self.image_size}
-            return eval_cut(height, width, **size, place=self.place)
-        return random_cut(height, width, rng, scales=self.scales, flip=self.flip)
 
 
 class Clip(NamedTuple):
@@ -101,7 +56,7 @@ class Clip(NamedTuple):
 
 
 def train_batches(
-    source: RecordSource,
+    source: Source,
     spec: ClipSpec,
     *,
     batch_size: int,
@@ -112,17 +67,20 @@ def train_batches(
     process_count: int = 1,
     num_workers: int = 0,
     num_threads: int = 2,
+    on_bad_record: OnBadRecord = "fail",
+    max_bad_frac: float = 0.001,
 ) -> Iterator[Batch]:
     """Yields this process's part of the global batches ``start_step`` … ``num_steps − 1``.
 
     Every record comes exactly once per epoch, in an order of its own; batches run on across the end of an epoch.
 
     Memory: one batch takes ``B · (N + G) · S² · 3`` bytes for the B videos of this process (B=32, N=48, S=224: 231
-    MB). Without workers, ``num_threads`` batches are made ahead; each worker holds ``num_threads`` + 3 of them, 3 in
-    shared memory (``/dev/shm``). A thread also holds one record and its N + G decoded frames.
+    MB). Without workers, ``num_threads`` batches are made and ``num_threads`` wait; each worker holds ``num_threads``
+    + 3 of them, 3 in shared memory (``/dev/shm``). A thread also holds one record, or the N + G frames of one video
+    file, and one decoded frame.
 
     Args:
-        source: the records.
+        source: the videos.
         spec: what a clip is.
         batch_size: of the global batch; each process makes a contiguous slice of every one.
         seed: 0 or more. Fixes order, frames, label, crop and flip.
@@ -133,10 +91,14 @@ def train_batches(
         num_workers: processes that decode, for many cores; 0 decodes in threads of this one. Workers are spawned:
             a script needs ``if __name__ == "__main__":``.
         num_threads: threads that decode, in each worker or here.
+        on_bad_record: ``"fail"`` stops at a record that does not read; ``"skip"`` takes another in its place, and
+            logs its shard, position and video and how many there were.
+        max_bad_frac: ``"skip"`` stops when more than this share of the records, rounded up, did not read, as counted
+            by each process.
 
     Raises:
         UserError: there are fewer records than a batch takes, or the processes do not divide it; later, as
-            RecordError, a record does not read.
+            RecordError, a record does not read, or a worker process was killed.
     """
     rows = _local_rows(batch_size, process_index, process_count)
     if len(source) < batch_size:
@@ -146,12 +108,14 @@ def train_batches(
         )
     if seed < 0:
         raise UserError(f"seed {seed} is negative: give 0 or more")
-    batches = _Batches(source, spec, seed, batch_size, rows, start_step, max(0, num_steps - start_step))
-    return _iterate(batches, num_workers, num_threads)
+    max_bad = _max_bad(source, on_bad_record, max_bad_frac)
+    num_batches = max(0, num_steps - start_step)
+    batches = _Batches(source, spec, seed, batch_size, rows, start_step, num_batches, max_bad)
+    return _without_bad(_iterate(batches, num_workers, num_threads), source, max_bad, "another stands in")
 
 
 def eval_batches(
-    source: RecordSource,
+    source: Source,
     spec: ClipSpec,
     *,
     batch_size: int,
@@ -159,15 +123,19 @@ def eval_batches(
     process_count: int = 1,
     num_workers: int = 0,
     num_threads: int = 2,
+    on_bad_record: OnBadRecord = "fail",
+    max_bad_frac: float = 0.001,
 ) -> Iterator[Batch]:
     """Yields this process's part of every record once, in order, cut as at test; the last batch is padded.
 
-    All processes yield the same number of full batches; padding has ``mask`` False. Arguments, memory and errors
-    as for :func:`train_batches`, but there may be fewer records than a batch takes.
+    All processes yield the same number of full batches; padding has ``mask`` False, and so has a record that was
+    skipped. Arguments, memory and errors as for :func:`train_batches`, but there may be fewer records than a batch
+    takes.
     """
     rows = _local_rows(batch_size, process_index, process_count)
-    batches = _Batches(source, spec, None, batch_size, rows, 0, -(-len(source) // batch_size))
-    return _iterate(batches, num_workers, num_threads)
+    max_bad = _max_bad(source, on_bad_record, max_bad_frac)
+    batches = _Batches(source, spec, None, batch_size, rows, 0, -(-len(source) // batch_size), max_bad)
+    return _without_bad(_iterate(batches, num_workers, num_threads), source, max_bad, "it is not scored")
 
 
 def load_clip(path: str | Path, spec: ClipSpec) -> Clip:
@@ -182,7 +150,8 @@ def load_clip(path: str | Path, spec: ClipSpec) -> Clip:
         lambda total: np.concatenate([segment_indices(total, count) for count in counts]),
         short_side=spec.short_side,
     )
-    cut = spec.cut(chosen.frames[0], None)
+    height, width, _ = chosen.frames[0].shape
+    cut = spec.cut(height, width, None)
     frames = np.empty((sum(counts), spec.image_size, spec.image_size, 3), np.uint8)
     for frame, out in zip(chosen.frames, frames, strict=True):
         apply_cut(frame, cut, out)
@@ -199,7 +168,36 @@ def _local_rows(batch_size: int, process_index: int, process_count: int) -> rang
     return range(process_index * local, (process_index + 1) * local)
 
 
-def _iterate(batches: _Batches, num_workers: int, num_threads: int) -> Iterator[Batch]:
+def _max_bad(source: Source, on_bad_record: OnBadRecord, max_bad_frac: float) -> int:
+    if on_bad_record not in ("fail", "skip"):
+        raise UserError(f"on_bad_record {on_bad_record!r} is not known: give fail or skip")
+    if not 0 <= max_bad_frac <= 1:
+        raise UserError(f"max_bad_frac {max_bad_frac} is not valid: give a share in 0…1")
+    # Not all of them: something must be left to stand in.
+    return min(math.ceil(max_bad_frac * len(source)), len(source) - 1) if on_bad_record == "skip" else 0
+
+
+def _without_bad(elements: Iterator[_Element], source: Source, max_bad: int, instead: str) -> Iterator[Batch]:
+    """The batches alone; says which records did not read, each once, and stops when there are too many."""
+    seen: set[int] = set()
+    for batch, bad in elements:
+        for index, message in bad:
+            if index not in seen:
+                seen.add(index)
+                log.warning("%s: %s; %d of %d videos so far", message, instead, len(seen), len(source))
+        if len(seen) > max_bad:
+            raise _too_many(len(seen), len(source), bad[-1][1])
+        yield batch
+
+
+def _too_many(count: int, total: int, last: str) -> RecordError:
+    return RecordError(
+        f"{count} of {total} videos do not read, more than max_bad_frac allows; the last: {last}; "
+        "check the disk, prepare again, or allow more"
+    )
+
+
+def _iterate(batches: _Batches, num_workers: int, num_threads: int) -> Iterator[_Element]:
     if not flags.FLAGS.is_parsed():  # grain reads absl flags, also where no absl program parsed them
         flags.FLAGS.mark_as_parsed()
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
@@ -212,10 +210,17 @@ def _iterate(batches: _Batches, num_workers: int, num_threads: int) -> Iterator[
     return _closing(dataset.mp_prefetch(processes, start_worker))
 
 
-def _closing(dataset: grain.IterDataset) -> Iterator[Batch]:
+def _closing(dataset: grain.IterDataset) -> Iterator[_Element]:
     iterator = iter(dataset)
     try:
         yield from iterator
+    except RuntimeError as error:
+        if not (code := re.search(r"terminated unexpectedly with exit code -(\d+)", str(error))):
+            raise
+        raise UserError(
+            f"a data worker was killed by {signal.Signals(int(code[1])).name}, perhaps for want of memory (SIGKILL) or "
+            "of room in /dev/shm (SIGBUS): start again, with smaller batches or fewer workers or threads"
+        ) from error
     finally:
         iterator.close()
         # The iterator's cycles keep the last batches in shared memory, which Python reports as leaked at exit.
@@ -223,75 +228,93 @@ def _closing(dataset: grain.IterDataset) -> Iterator[Batch]:
         gc.collect()
 
 
+_PADDING = {"labels": -1, "index": -1}
+_Bad = list[tuple[int, str]]
+"""Record and message of those that did not read."""
+_Element = tuple[Batch, _Bad]
+
+
 class _Batches:
     """Random access to the batches of one process. One element is a whole batch, written in place: no stacking."""
 
     def __init__(
         self,
-        source: RecordSource,
+        source: Source,
         spec: ClipSpec,
         seed: int | None,
         batch_size: int,
         rows: range,
         start_step: int,
         num_batches: int,
+        max_bad: int,
     ) -> None:
-        """``seed`` None: evaluation. ``rows``: which rows of each global batch to make."""
+        """``seed`` None: evaluation. ``rows``: which rows of each global batch to make. ``max_bad`` 0: fail."""
         self._source, self._spec, self._seed = source, spec, seed
         self._batch_size, self._rows = batch_size, rows
         self._start_step, self._num_batches = start_step, num_batches
+        self._max_bad = max_bad
 
     def __len__(self) -> int:
         return self._num_batches
 
-    def __getitem__(self, position: int) -> Batch:
-        batch = self._empty()
+    def __getitem__(self, position: int) -> _Element:
+        batch, bad = self._empty(), dict[int, str]()
         first = (self._start_step + position) * self._batch_size
         for slot, row in enumerate(self._rows):
-            index, rng = self._example(first + row)
-            if index >= 0:
-                self._fill(batch, slot, index, rng)
-        return batch
+            self._fill({name: array[slot, ...] for name, array in batch.items()}, first + row, bad)
+        return batch, list(bad.items())
 
     def _empty(self) -> Batch:
         size, spec = len(self._rows), self._spec
         batch: Batch = {
             "frames": np.zeros((size, spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8),
             "label": np.zeros(size, np.int32),
-            "labels": np.full((size, self._source.max_labels), -1, np.int32),
+            "labels": np.full((size, self._source.max_labels), _PADDING["labels"], np.int32),
             "mask": np.zeros(size, bool),
-            "index": np.full(size, -1, np.int32),
+            "index": np.full(size, _PADDING["index"], np.int32),
         }
         if spec.num_glance is not None:
             batch["glance"] = np.zeros((size, spec.num_glance, *batch["frames"].shape[2:]), np.uint8)
         return batch
 
-    def _example(self, example: int) -> tuple[int, np.random.Generator | None]:
-        """Record and random numbers of a global example; record −1 is padding."""
+    def _fill(self, row: Batch, example: int, bad: dict[int, str]) -> None:
+        """Writes a global example, or the next that reads, into views of one row; adds those that do not to ``bad``."""
+        for index, rng in self._candidates(example):
+            try:
+                return self._write(row, index, rng)
+            except RecordError as error:
+                if not self._max_bad:
+                    raise
+                bad[index] = str(error)
+                if len(bad) > self._max_bad:
+                    raise _too_many(len(bad), len(self._source), str(error)) from error
+                for name, values in row.items():
+                    values[...] = _PADDING.get(name, 0)
+
+    def _candidates(self, example: int) -> Iterator[tuple[int, np.random.Generator | None]]:
+        """Record and random numbers of a global example, then of those that may stand in; none for padding."""
         count = len(self._source)
         if self._seed is None:
-            return (example if example < count else -1), None
+            if example < count:
+                yield example, None
+            return
         epoch, place = divmod(example, count)
-        index = index_shuffle(place, count - 1, seed=_epoch_seed(self._seed, epoch), rounds=4)
-        return index, np.random.default_rng((self._seed, epoch, index))
+        seed = _epoch_seed(self._seed, epoch)
+        for attempt in range(count):
+            index = index_shuffle((place + attempt) % count, count - 1, seed=seed, rounds=4)
+            yield index, np.random.default_rng((self._seed, epoch, index, attempt))
 
-    def _fill(self, batch: Batch, slot: int, index: int, rng: np.random.Generator | None) -> None:
-        spec, record = self._spec, self._source[index]
-        if len(record.labels) > self._source.max_labels:
-            raise RecordError(
-                f"{record.where} has {len(record.labels)} labels, not {self._source.max_labels} or less"
-            )
-        batch["mask"][slot], batch["index"][slot] = True, index
-        batch["labels"][slot, : len(record.labels)] = record.labels
-        batch["label"][slot] = record.labels[0 if rng is None else rng.integers(len(record.labels))]
-        # Glance and candidates may share frames, and short videos repeat them.
-        frame = functools.cache(record.frame)
-        clips = [batch[name][slot] for name in ("frames", "glance") if name in batch]
-        chosen = [segment_indices(len(record.frames), len(clip), rng).tolist() for clip in clips]
-        cut = spec.cut(frame(chosen[0][0]), rng)
-        for clip, numbers in zip(clips, chosen, strict=True):
-            for out, number in zip(clip, numbers, strict=True):
-                apply_cut(frame(number), cut, out)
+    def _write(self, row: Batch, index: int, rng: np.random.Generator | None) -> None:
+        record = self._source[index]
+        labels = np.array(record.labels)
+        drawn = 0 if rng is None else rng.integers(len(labels))
+        writer = ClipWriter(self._spec, [row[name] for name in ("frames", "glance") if name in row], rng)
+        for number, frame in record.read(writer.choose, writer.reduce):
+            writer.write(number, frame)
+        if writer.cut.flip and self._spec.flip_labels is not None:
+            labels = np.array(self._spec.flip_labels)[labels]
+        row["mask"][...], row["index"][...] = True, index
+        row["labels"][: len(labels)], row["label"][...] = labels, labels[drawn]
 
 
 @functools.lru_cache(maxsize=4)

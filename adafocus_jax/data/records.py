@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import functools
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import simplejpeg
 import tensorflow_datasets as tfds
-from array_record.python.array_record_data_source import ArrayRecordDataSource
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from adafocus_jax.errors import UserError
 
@@ -29,6 +30,17 @@ SCRATCH = ".prepare"
 """Sub-folder for what is not finished: a file appears under its final name complete or not at all."""
 
 _INFO = "dataset_info.json"
+_MAX_OPEN_SHARDS = 256  # A process may open 1024 files on many systems; opening a shard again takes 50 µs.
+
+Choose = Callable[[int], Iterable[int]]
+"""From a video's number of frames to the numbers of those wanted, each once, increasing."""
+Reduce = Callable[[int, int], int]
+"""From a video's height and width in pixels to the factor (1, 2, 4 or 8) by which its frames may come smaller."""
+
+
+def unreduced(height: int, width: int) -> int:
+    """The factor 1 for every size: a ``Reduce`` that asks for whole frames."""
+    return 1
 
 
 class RecordError(UserError):
@@ -192,8 +204,38 @@ class Record:
         Raises:
             RecordError: the JPEG does not decode.
         """
+        ((_, frame),) = self.read(lambda _: (number,))
+        return frame
+
+    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
+        """Decodes the chosen frames: ``(number, frame)``; a frame holds until the next one is asked for.
+
+        A reduced frame has ``⌈side / factor⌉`` pixels a side: the JPEG's 8 × 8 cosines cut off at 8/factor, which
+        keeps what the smaller image can show and takes less time.
+
+        Raises:
+            RecordError: a JPEG does not decode without a warning, or is not of the size of the first one.
+        """
+        size, space = None, None
+        for number in choose(len(self.frames)):
+            with self._names_frame(number):
+                height, width, *_ = simplejpeg.decode_jpeg_header(self.frames[number])
+                if size is None:
+                    size, factor = (height, width), reduce(height, width)
+                    least = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
+                    # Fresh memory for each frame would cost a third of the decoding time.
+                    space = np.empty((height, width, 3), np.uint8)
+                elif size != (height, width):
+                    raise ValueError(
+                        f"it has {height} × {width} pixels, frames before it {size[0]} × {size[1]}"
+                    )
+                frame = simplejpeg.decode_jpeg(self.frames[number], min_factor=factor, buffer=space, **least)
+            yield number, frame
+
+    @contextlib.contextmanager
+    def _names_frame(self, number: int) -> Iterator[None]:
         try:
-            return simplejpeg.decode_jpeg(self.frames[number])
+            yield
         except ValueError as error:
             raise RecordError(f"frame {number} of {self.where} does not decode: {error}") from error
 
@@ -208,12 +250,14 @@ class RecordSource:
         self, shards: Sequence[tuple[str, int, int]], classes: tuple[str, ...], max_labels: int
     ) -> None:
         """``shards``: (file, first record, end) of each stretch of records, in order."""
-        self.classes = classes
-        self.max_labels = max_labels
+        self.classes, self.max_labels = classes, max_labels
         self._shards = list(shards)
         self._ends = list(itertools.accumulate(end - start for _, start, end in shards))
         self._features = record_features(classes)
-        self._reader = ArrayRecordDataSource([f"{file}[{start}:{end}]" for file, start, end in shards])
+        self._open = functools.lru_cache(_MAX_OPEN_SHARDS)(_open_shard)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RecordSource, (self._shards, self.classes, self.max_labels)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -221,18 +265,25 @@ class RecordSource:
     def __getitem__(self, index: int) -> Record:
         """Reads one record.
 
+        Every stretch of a shard carries a checksum: bytes that have changed are an error, never other pixels.
+
         Raises:
             RecordError: the shard is missing or cut short, the record is damaged or not of this schema, or a label
                 is outside the classes.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        where = self._where(index)
+        number = bisect.bisect_right(self._ends, index)
+        file, _, end = self._shards[number]
+        place = end - (self._ends[number] - index)
+        where = f"{file}, record {place}"
         try:
-            fields = self._features.deserialize_example_np(self._reader[index])
+            fields = self._features.deserialize_example_np(self._open(file).read([place])[0])
             frames, name = list(fields["frames"]), os.fsdecode(fields["name"])
             labels = tuple(int(label) for label in fields["labels"])
             fps = float(fields["fps"])
+        except MemoryError:
+            raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
             raise RecordError(f"{where} does not read: {str(error).split(';')[0]}") from error
         where = f"{where} (video {name})"
@@ -240,12 +291,16 @@ class RecordSource:
             raise RecordError(f"{where} states {fields['num_frames']} frames and has {len(frames)}")
         if not labels or not all(0 <= label < len(self.classes) for label in labels):
             raise RecordError(f"{where} has labels {labels}, valid are 0…{len(self.classes) - 1}")
+        if len(labels) > self.max_labels:
+            raise RecordError(f"{where} has {len(labels)} labels, not {self.max_labels} or less")
         return Record(frames, labels, name, fps, where)
 
-    def _where(self, index: int) -> str:
-        shard = bisect.bisect_right(self._ends, index)
-        file, start, end = self._shards[shard]
-        return f"{file}, record {start + index - (self._ends[shard] - (end - start))}"
+
+def _open_shard(file: str) -> ArrayRecordReader:
+    # Without read-ahead: records are read in random order, and buffers of 16 MB per shard would add up.
+    return ArrayRecordReader(
+        file, "readahead_buffer_size:0,max_parallelism:0", file_reader_buffer_size=1 << 15
+    )
 
 
 def open_records(directory: str | Path, split: str) -> RecordSource:

@@ -1,0 +1,110 @@
+"""From the chosen frames of one video to a clip as the model sees it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adafocus_jax.data.sampling import segment_indices
+from adafocus_jax.data.transforms import SCALES, Cut, apply_cut, eval_cut, random_cut, reduced
+from adafocus_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a clip is: how many frames of which size, and how they are cut.
+
+    Raises:
+        UserError: the test crop is larger than the resized frame, a number is not positive, or labels are to be
+            mirrored and clips are not.
+    """
+
+    num_candidates: int
+    """N: frames per clip, one of each of N equal segments of the video."""
+    image_size: int
+    """S: side of the square frames in pixels."""
+    resize: int | None = None
+    """Short side at test, of which the middle S² pixels are taken; None: S · 256 / 224."""
+    num_glance: int | None = None
+    """G: glance frames sampled separately from the video; None: the model takes them from the candidates."""
+    flip: bool = True
+    """Mirror half of the training clips. Not where left and right have meaning, unless ``flip_labels`` knows it."""
+    scales: tuple[float, ...] = SCALES
+    """Sides of the training crop as fractions of the short side; ``(1.0,)`` leaves position and flip alone."""
+    place: float = 0.5
+    """Where the test crop lies along the width of a frame: 0 left edge … 1 right edge."""
+    augment: bool = True
+    """False cuts training clips as at test (their frames are still drawn at random)."""
+    flip_labels: tuple[int, ...] | None = None
+    """What class a mirrored clip of each class is of (``annotations.mirrored_labels``); None: the same."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_candidates", "image_size", "num_glance"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} {value} is not valid: give 1 or more")
+        if self.short_side < self.image_size:
+            raise UserError(
+                f"resize {self.resize} is less than image_size {self.image_size}: give at least that"
+            )
+        if not 0 <= self.place <= 1:
+            raise UserError(f"place {self.place} is not valid: give a share of the width, in [0, 1]")
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise UserError(
+                f"scales {self.scales} are not valid: give fractions of the short side, in (0, 1]"
+            )
+        if self.flip_labels is not None and not self.flip:
+            raise UserError(
+                "flip_labels is for mirrored clips and flip is False: set flip, or drop flip_labels"
+            )
+
+    @property
+    def short_side(self) -> int:
+        """Short side of a test frame in pixels before the centre crop."""
+        return self.image_size * 256 // 224 if self.resize is None else self.resize
+
+    def cut(self, height: int, width: int, rng: np.random.Generator | None) -> Cut:
+        """How frames of ``height × width`` are cut: drawn from ``rng``, or as at test if that is None."""
+        if rng is None or not self.augment:
+            size = {"short_side": self.short_side, "crop": self.image_size}
+            return eval_cut(height, width, **size, place=self.place)
+        return random_cut(height, width, rng, scales=self.scales, flip=self.flip)
+
+
+class ClipWriter:
+    """Writes the clips of one video into memory that is there: what to choose, how to cut, where it goes.
+
+    For ``Record.read`` and ``Video.read``: ``for number, frame in video.read(writer.choose, writer.reduce):
+    writer.write(number, frame)``. A frame that is wanted more than once is decoded and cut once.
+    """
+
+    def __init__(self, spec: ClipSpec, clips: Sequence[np.ndarray], rng: np.random.Generator | None) -> None:
+        """``clips``: ``[n, S, S, 3]`` uint8 each, n frames spread evenly; ``rng`` None: as at test."""
+        self._spec, self._clips, self._rng = spec, clips, rng
+        self._places: dict[int, list[np.ndarray]] = {}
+        self.cut: Cut
+        """The cut, once :meth:`reduce` was called."""
+
+    def choose(self, num_frames: int) -> list[int]:
+        """The numbers of the frames wanted, each once, increasing."""
+        places = defaultdict(list)
+        for clip in self._clips:
+            for number, out in zip(segment_indices(num_frames, len(clip), self._rng), clip, strict=True):
+                places[int(number)].append(out)
+        self._places = dict(places)
+        return sorted(places)
+
+    def reduce(self, height: int, width: int) -> int:
+        """Settles the cut of frames of ``height × width``, and by what factor they may come smaller."""
+        cut = self._spec.cut(height, width, self._rng)
+        factor, self.cut = reduced(cut, height, width, self._spec.image_size)
+        return factor
+
+    def write(self, number: int, frame: np.ndarray) -> None:
+        """Cuts frame ``number`` into its places."""
+        first, *others = self._places[number]
+        apply_cut(frame, self.cut, first)
+        for place in others:
+            np.copyto(place, first)

@@ -1,0 +1,134 @@
+"""Where videos are read from: prepared records, or a folder of video files that are decoded when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from adafocus_jax.data.annotations import Entry, read_splits
+from adafocus_jax.data.decode import DecodeError, read_chosen
+from adafocus_jax.data.records import (
+    SCRATCH,
+    Choose,
+    RecordError,
+    Reduce,
+    is_complete,
+    open_records,
+    unreduced,
+)
+from adafocus_jax.data.sparse_decode import read_sparse
+from adafocus_jax.data.transforms import resize
+from adafocus_jax.errors import UserError
+
+SHORT_SIDE = 256
+"""Pixels of a video's short side as it is read: that of records that ``adafocus prepare`` makes by default."""
+
+
+class VideoData(Protocol):
+    """One video: a ``Record`` or a ``Video``."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Class numbers, at least one."""
+
+    @property
+    def name(self) -> str:
+        """What the video is called in lists and reports."""
+
+    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
+        """Decodes the chosen frames: ``(number, frame [H, W, 3] uint8)``; each holds until the next."""
+
+
+class Source(Protocol):
+    """Random access to the videos of a split: a ``RecordSource`` or a ``VideoSource``. Pickles."""
+
+    classes: tuple[str, ...]
+    max_labels: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> VideoData: ...
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video file, its short side scaled to ``SHORT_SIDE`` pixels.
+
+    Video formats carry no checksums: a decoder conceals most damage, and nobody notices. Records do notice.
+    """
+
+    path: str
+    labels: tuple[int, ...]
+    name: str
+
+    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
+        """Decodes the file once, up to its end, and yields the chosen frames: ``(number, frame)``.
+
+        Raises:
+            RecordError: the file does not decode.
+        """
+        numbers: list[int] = []
+
+        def wanted(num_frames: int) -> np.ndarray:
+            numbers[:] = choose(num_frames)
+            return np.array(numbers)
+
+        frames = read_sparse(self.path, wanted, short_side=SHORT_SIDE)
+        try:
+            frames = frames or read_chosen(self.path, wanted, short_side=SHORT_SIDE).frames
+        except DecodeError as error:
+            raise RecordError(f"{self.path} does not decode: {error}") from error
+        height, width, _ = frames[0].shape
+        factor = reduce(height, width)
+        for number, frame in zip(numbers, frames, strict=True):
+            yield number, resize(frame, -(-height // factor), -(-width // factor))
+
+
+class VideoSource:
+    """The videos of a split as files: ``len(source)``, ``source[i]``. ``classes`` are the class names."""
+
+    def __init__(self, entries: Sequence[Entry], classes: tuple[str, ...]) -> None:
+        """``entries``: file, labels and name of each video, in order."""
+        self.classes = classes
+        self.max_labels = max(len(entry.labels) for entry in entries)
+        self._entries = tuple(entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Video:
+        """The video, not yet decoded."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"video {index} of {len(self)}")
+        entry = self._entries[index]
+        return Video(entry.path, entry.labels, entry.name)
+
+
+def open_data(path: str | Path, split: str, *, val_fraction: float = 0.0) -> Source:
+    """Opens a split of prepared records, or of a folder of videos as it is.
+
+    Args:
+        path: the folder that ``adafocus prepare`` made; or one with a sub-folder of videos per class, which may lie
+            in ``train`` and ``val`` (or ``validation``, or ``test``).
+        split: ``"train"`` or ``"val"``; of records also a slice, such as ``"train[:10%]"``.
+        val_fraction: share of each class that is ``val`` where a folder of videos has no such split, drawn as
+            ``adafocus prepare --val-fraction`` draws it; 0: none.
+
+    Raises:
+        UserError: there are neither records nor videos, or no such split.
+    """
+    path = Path(path)
+    is_records = is_complete(path) or (path / SCRATCH).is_dir()
+    if is_records or not path.is_dir() or not any(child.is_dir() for child in path.iterdir()):
+        return open_records(path, split)
+    splits, classes = read_splits(path, val_fraction=val_fraction or None)
+    if split not in splits:
+        raise UserError(
+            f"no split {split!r} in the videos of {path}: there are {', '.join(splits)}; give it a sub-folder, or "
+            "data.val_fraction, or prepare records, which can also be sliced"
+        )
+    return VideoSource(splits[split], classes)

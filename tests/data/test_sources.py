@@ -1,0 +1,134 @@
+import pickle
+import shutil
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.decode import read_chosen
+from adafocus_jax.data.pipeline import eval_batches, train_batches
+from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.records import RecordError, RecordSource
+from adafocus_jax.data.sources import SHORT_SIDE, VideoSource, open_data
+from adafocus_jax.data.sparse_decode import read_sparse
+from adafocus_jax.errors import UserError
+from adafocus_jax.visualize.files import write_mp4
+
+SPEC = ClipSpec(num_candidates=4, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def textured(tmp_path_factory) -> Path:
+    """60 frames of moving texture, a third of them B-frames that nothing refers to."""
+    path = tmp_path_factory.mktemp("textured") / "v.mp4"
+    texture = cv2.resize(np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8), (128, 128))
+    write_mp4(path, (texture[step : step + 48, step // 2 : step // 2 + 64] for step in range(60)), 25)
+    return path
+
+
+def every_other(num_frames: int) -> range:
+    return range(1, num_frames, 2)
+
+
+def test_frames_that_nothing_needs_are_skipped_and_the_rest_is_the_same(textured):
+    with av.open(str(textured)) as container:
+        container.streams.video[0].codec_context.skip_frame = "NONREF"
+        needed = sum(1 for _ in container.decode(video=0))
+    assert needed < 45, "the file is not one that the test is about"
+    for numbers in ([0, 1, 2, 7, 30, 31, 58, 59], [40], list(range(60))):
+        frames = read_sparse(str(textured), lambda _, numbers=numbers: numbers, short_side=40)
+        expected = read_chosen(textured, lambda _, numbers=numbers: np.array(numbers), short_side=40).frames
+        np.testing.assert_array_equal(frames, expected)
+
+
+@pytest.mark.parametrize("unusual", ["turned", "mpeg4", "cut", "text", "none"])
+def test_what_is_unusual_is_left_to_the_careful_decoder(
+    unusual, textured, write_video, rotated_video, tmp_path
+):
+    path = tmp_path / "v.mp4"
+    if unusual == "turned":
+        path = rotated_video
+    elif unusual == "mpeg4":
+        write_video(path, codec="mpeg4")
+    elif unusual == "cut":
+        path.write_bytes(textured.read_bytes()[:-5000])
+    elif unusual == "text":
+        path.write_text("no video")
+    assert read_sparse(str(path), every_other, short_side=16) is None
+
+
+def test_a_folder_of_videos_gives_the_clips_that_its_records_give(video_folder, tmp_path):
+    prepare(video_folder, tmp_path / "records", size=SHORT_SIDE, fps=None, quality=98, workers=0, shards=1)
+    videos, records = open_data(video_folder, "train"), open_data(tmp_path / "records", "train")
+    assert isinstance(videos, VideoSource)
+    assert isinstance(records, RecordSource)
+    assert (videos.classes, videos.max_labels, len(videos)) == (records.classes, 1, len(records))
+    names = {records[index].name: index for index in range(len(records))}
+    from_videos, from_records = (
+        next(eval_batches(source, SPEC, batch_size=15, num_threads=0)) for source in (videos, records)
+    )
+    for index in range(len(videos)):
+        other = names[videos[index].name]
+        assert from_videos["label"][index] == from_records["label"][other]
+        difference = np.abs(from_videos["frames"][index].astype(int) - from_records["frames"][other])
+        assert difference.mean() < 3, "the records went through JPEG"
+
+
+def test_clips_of_videos_depend_on_seed_and_step_alone(video_folder):
+    source = pickle.loads(pickle.dumps(open_data(video_folder, "train")))
+    options = {"batch_size": 4, "seed": 1, "num_steps": 5}
+    expected = list(train_batches(source, SPEC, num_threads=0, **options))[2:]
+    got = list(train_batches(source, SPEC, num_threads=2, start_step=2, **options))
+    for batch, want in zip(got, expected, strict=True):
+        assert {key: value.tobytes() for key, value in batch.items()} == {
+            k: v.tobytes() for k, v in want.items()
+        }
+
+
+def test_small_clips_of_large_videos_are_reduced_first(video_folder):
+    video = open_data(video_folder, "train")[0]
+    for factor, side in ((1, 256), (4, 64)):
+        ((number, frame),) = video.read(lambda count: [2], lambda height, width: factor)  # noqa: B023
+        assert (number, min(frame.shape[:2])) == (2, side)
+
+
+def test_a_video_that_does_not_decode_is_skipped_or_named(video_folder, tmp_path):
+    shutil.copytree(video_folder, tmp_path / "videos")
+    (tmp_path / "videos" / "jump" / "2.mp4").write_text("no video")
+    source = open_data(tmp_path / "videos", "train")
+    with pytest.raises(RecordError, match=r"jump/2.mp4 does not decode: not a readable video"):
+        list(eval_batches(source, SPEC, batch_size=15, num_threads=0))
+    (batch,) = eval_batches(source, SPEC, batch_size=15, num_threads=0, on_bad_record="skip")
+    assert np.flatnonzero(~batch["mask"]).tolist() == [2]
+
+
+def test_splits_of_a_folder(video_folder, tmp_path):
+    train, val = (open_data(video_folder, split, val_fraction=0.25) for split in ("train", "val"))
+    names = [{source[index].name for index in range(len(source))} for source in (train, val)]
+    assert [len(part) for part in names] == [11, 4]
+    assert not names[0] & names[1]
+    with pytest.raises(
+        UserError, match=r"no split 'val' in the videos of .*: there are train; give .*val_fraction"
+    ):
+        open_data(video_folder, "val")
+    with pytest.raises(UserError, match="no split 'train\\[:50%\\]'"):
+        open_data(video_folder, "train[:50%]")
+    shutil.copytree(video_folder, tmp_path / "both" / "train")
+    shutil.copytree(video_folder / "run", tmp_path / "both" / "val" / "run")
+    assert len(open_data(tmp_path / "both", "train")) == 15
+    assert [entry.labels for entry in open_data(tmp_path / "both", "val")] == [(1,)] * 5
+
+
+def test_neither_records_nor_videos(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="are not there: run adafocus prepare"):
+            open_data(path, "train")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="has no videos"):
+        open_data(tmp_path, "train")
+    with pytest.raises(IndexError):
+        VideoSource([Entry("v.mp4", (0,), "v.mp4")], ("a",))[1]
