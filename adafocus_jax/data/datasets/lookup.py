@@ -74,14 +74,14 @@ class VideoFiles:
             return video
         stem = _normal(media_stem(video))
         for form in (stem, f"v_{stem}", stem.removeprefix("v_")):
-            if found := self._by_stem.get(form):
-                return self._choose(found, video, row, label)
+            if found := self._choose(self._by_stem.get(form, []), video, row, label):
+                return found
         return None
 
-    def _choose(self, found: list[str], video: str, row: Row, label: str) -> str:
-        """The file whose folders agree best with the path, the split and the class."""
+    def _choose(self, found: list[str], video: str, row: Row, label: str) -> str | None:
+        """The file whose folders agree best with the path, the split and the class; none if they contradict."""
         agreement = {name: _agreement(name, video, row.split, label) for name in found}
-        best = [name for name in found if agreement[name] == max(agreement.values())]
+        best = [name for name in found if agreement[name] == max(agreement.values()) >= 0]
         if len(best) > 1:
             kinds = {name: media_kind(self._root / name) for name in best}
             first = next(kind for kind in Media if kind in kinds.values())
@@ -90,14 +90,18 @@ class VideoFiles:
             raise UserError(
                 f"{row.where}: {row.video} may be {best[0]} or {best[1]} in {self._root}: remove one of them"
             )
-        return best[0]
+        return best[0] if best else None
 
 
 def _agreement(name: str, video: str, split: str, label: str) -> int:
+    """How many folders of a file are those of the path that is wanted, or of its split and class; -1: others."""
     folders = [folded(part) for part in name.split("/")[-2::-1]]
     wanted = [folded(part) for part in video.split("/")[-2::-1]]
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(folders, wanted, strict=False)))
-    return same + bool(_SPLIT_FOLDERS[split] & set(folders)) + (folded(label) in folders)
+    own = {*_SPLIT_FOLDERS[split], folded(label)}
+    if folders and wanted and folders[0] not in {wanted[0], *own}:
+        return -1
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(folders, wanted, strict=False))
+    return len(list(same)) + len(own & set(folders))
 
 
 class _ClassNumbers:
