@@ -115,7 +115,7 @@ def _cut(stamped: Iterator[tuple[float, Frame]], start: float, end: float) -> It
             yield time - first, frame
     if first is None or time + step < start + _MIN_DECODED_FRAC * (end - start):
         raise DecodeError(
-            f"segment {start:.2f}–{end:.2f} s: the video's frames end after {time + step:.2f} s"
+            f"segment {start:.2f}–{end:.2f} s is not there: frames end after {time + step:.2f} s"
         )
 
 
