@@ -13,6 +13,11 @@ VIDEO_SUFFIXES = (
 )
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 
+_SUFFIX = re.compile(
+    f"({'|'.join(map(re.escape, (*VIDEO_SUFFIXES, *VOLUME_SUFFIXES)))})$",
+    re.IGNORECASE,
+)
+
 # A number right before the suffix; ``flow_x_00001.jpg`` and the like lie among the frames of some data sets.
 _IMAGE = re.compile(r"(?P<series>.*?)(?P<number>\d+)\.(jpe?g|png)", re.IGNORECASE)
 _FLOW = re.compile(r"(.*_)?flow(_|$)", re.IGNORECASE)
@@ -43,9 +48,7 @@ def media_stem(path: str | Path) -> str:
     >>> media_stem("a/b.c.nii.gz"), media_stem("frames/1.5")
     ('b.c', '1.5')
     """
-    name = os.path.basename(path)
-    suffix = next((s for s in (*VIDEO_SUFFIXES, *VOLUME_SUFFIXES[::-1]) if name.lower().endswith(s)), "")
-    return name[: len(name) - len(suffix)]
+    return _SUFFIX.sub("", os.path.basename(path))
 
 
 def image_number(name: str) -> tuple[str, int] | None:

@@ -41,16 +41,17 @@ def read_dataset(
         raise UserError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
     spec, source = DATASETS[name], find_source(videos, annotations)
     content = _read(spec, source, {option: value for option, value in options.items() if value is not None})
-    if isinstance(content, Annotations):
-        classes = content.classes
-        splits, missing = resolve(content.rows, classes, source.videos)
-    else:
-        (splits, classes), missing = content, {}
-    if spec.num_classes is not None and len(classes) != spec.num_classes:
+    classes = content.classes if isinstance(content, Annotations) else content[1]
+    if not classes or len(classes) != (spec.num_classes or len(classes)):
         raise UserError(
-            f"{annotations or videos} has {len(classes)} classes, and {spec.title} has {spec.num_classes}: "
+            f"{annotations or videos} has {len(classes)} classes, and {spec.title} has {spec.num_classes or 'some'}: "
             "give the files of that data set, or take the data set custom"
         )
+    splits, missing = (
+        resolve(content.rows, classes, source.videos)
+        if isinstance(content, Annotations)
+        else (content[0], {})
+    )
     if not splits:
         raise UserError(
             f"none of the {sum(map(len, missing.values()))} videos that {annotations} names is in {videos}"

@@ -1,4 +1,8 @@
+import contextlib
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from adafocus_jax.data.datasets import DATASETS, read_dataset
 from adafocus_jax.errors import UserError
@@ -84,3 +88,48 @@ def test_calls_that_do_not_fit(made):
 def test_broken_json(made, content):
     with pytest.raises(UserError, match=r"activity_net\.json"):
         read_dataset("activitynet", made.videos, made.write(activity_net__json=content))
+
+
+OFFICIAL = (
+    *("activity_net.json", "train.csv", "val.json", "train_ytid_list.txt", "x-labels.csv", "x-labels.json"),
+    *("Diving48_vocab.json", "traintestsplit.txt", "FCVID_Label.txt", "classInd.txt", "train_split.txt"),
+)
+PIECES = st.sampled_from(
+    [
+        *(
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            ";",
+            '"',
+            "\n",
+            "\r\n",
+            "\x00",
+            "é",
+            "1",
+            "-1",
+            "2.5",
+            "../1",
+            "train",
+        ),
+        *("null", "label,youtube_id,", "path,label,patient"),
+        *('{"database": {"1": {', '"annotations": [', '"subset": "training"'),
+    ]
+)
+
+
+@given(
+    name=st.sampled_from(sorted(DATASETS)),
+    files=st.dictionaries(st.sampled_from(OFFICIAL), st.lists(PIECES, max_size=12).map(" ".join), min_size=1),
+)
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nonsense_is_the_users_mistake(made, name, files):
+    made.touch("1/00001.jpg", "run/2.mp4")
+    for file in made.write().iterdir():
+        file.unlink()
+    made.write(**files)
+    with contextlib.suppress(UserError):
+        made.read(name)
