@@ -12,6 +12,7 @@ from adafocus_jax.data.decode import DecodeError, choose_frames, same_size
 from adafocus_jax.errors import UserError
 
 _PERCENTILES = (1, 99)
+_TINY = 1e-30  # divides the volume of one intensity
 
 
 def iter_slices(
@@ -41,11 +42,11 @@ def iter_slices(
         UserError: nibabel is not installed.
     """
     intensities = np.moveaxis(_load(path), axis, 0)
-    low, high = window or np.percentile(intensities, _PERCENTILES)
+    low, high = map(float, window or np.percentile(intensities, _PERCENTILES))
     fit = same_size(short_side)
     stamped = ((float(number), plane) for number, plane in enumerate(intensities))
     for time, plane in choose_frames(stamped, max_fps, segment):
-        share = np.clip((plane - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
+        share = np.clip((plane.astype(np.float64) - low) / max(high - low, _TINY), 0, 1)
         grey = np.rint(255 * np.rot90(share)).astype(np.uint8)
         yield time, fit(np.repeat(grey[..., None], 3, axis=-1))
 
@@ -53,15 +54,16 @@ def iter_slices(
 def _load(path: str | Path) -> np.ndarray:
     nibabel = _import_nibabel()
     try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        intensities = np.asanyarray(image.dataobj, np.float32)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        with np.errstate(over="ignore"):
+            image = nibabel.as_closest_canonical(nibabel.load(path))
+            intensities = np.asanyarray(image.dataobj, np.float32)
+    except Exception as error:  # Damaged files raise a dozen kinds, of nibabel, gzip and NumPy.
         raise DecodeError(f"not a readable volume: {error}") from error
     if intensities.ndim == 4 and intensities.shape[3] == 1:
         intensities = intensities[..., 0]
     if intensities.ndim != 3 or not intensities.size:
         raise DecodeError(f"not a volume of three dimensions, but of shape {intensities.shape}")
-    return np.nan_to_num(intensities)
+    return np.nan_to_num(intensities, posinf=0, neginf=0)
 
 
 def _import_nibabel() -> Any:

@@ -68,9 +68,11 @@ def test_volumes_that_do_not_decode(tmp_path, volume):
     path = volume()
     (tmp_path / "short.nii.gz").write_bytes(path.read_bytes()[:-30])
     (tmp_path / "text.nii").write_text("no volume")
+    (tmp_path / "damaged.nii.gz").write_bytes(path.read_bytes()[:40] + bytes(40) + path.read_bytes()[80:])
     for name, message in [
         ("short.nii.gz", "not a readable volume"),
         ("text.nii", "not a readable volume"),
+        ("damaged.nii.gz", "not a readable volume"),
         ("gone.nii", "not a readable volume"),
         (volume("series.nii", np.zeros((2, 2, 2, 3))).name, r"of shape \(2, 2, 2, 3\)"),
     ]:

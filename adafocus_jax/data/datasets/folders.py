@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adafocus_jax.data.annotations import Entry, read_splits, scan_class_folders, split_off
 from adafocus_jax.data.datasets.files import find_classes, find_file, official_form, split_of
-from adafocus_jax.data.datasets.spec import Annotations, Row, Source, Splits
+from adafocus_jax.data.datasets.spec import Annotations, Row, Source
 from adafocus_jax.data.list_files import read_lines
 from adafocus_jax.data.media import media_stem
 from adafocus_jax.errors import UserError
@@ -22,7 +22,7 @@ def read_custom(
     val_src: str | Path | None = None,
     val_fraction: float | None = None,
     seed: int = 0,
-) -> Splits | None:
+) -> Annotations | None:
     """Folders of classes, or a list file: see :func:`~adafocus_jax.data.annotations.read_splits`.
 
     A folder of annotations holds lists and a class file as the authors' guide to data of one's own has them
@@ -31,7 +31,7 @@ def read_custom(
     if source.annotations is not None and source.annotations.is_dir():
         return None
     is_list = source.annotations is not None
-    return read_splits(
+    splits, classes = read_splits(
         source.annotations or source.videos,
         classes_file=classes_file,
         videos=source.videos if is_list else None,
@@ -39,9 +39,10 @@ def read_custom(
         val_fraction=val_fraction,
         seed=seed,
     )
+    return Annotations(classes, splits=splits)
 
 
-def read_violence(source: Source, *, val_fraction: float | None = None, seed: int = 0) -> Splits | None:
+def read_violence(source: Source, *, val_fraction: float | None = None, seed: int = 0) -> Annotations | None:
     """The folders ``NonViolence`` and ``Violence`` of Real Life Violence Situations, perhaps below train and val.
 
     The data set has no official split: ``val_fraction`` sets a share of each class aside. Source: its page on Kaggle.
@@ -53,7 +54,7 @@ def read_violence(source: Source, *, val_fraction: float | None = None, seed: in
         raise UserError(
             f"{source.videos} holds {', '.join(classes[:3])}: give the folder of NonViolence and Violence"
         )
-    return splits, classes
+    return Annotations(classes, splits=splits)
 
 
 def read_mri(source: Source, *, val_fraction: float | None = None, seed: int = 0) -> Annotations:

@@ -11,7 +11,7 @@ from adafocus_jax.data.datasets.files import find_source
 from adafocus_jax.data.datasets.lists import read_lists
 from adafocus_jax.data.datasets.lookup import resolve
 from adafocus_jax.data.datasets.registry import DATASETS
-from adafocus_jax.data.datasets.spec import Annotations, DatasetSpec, DatasetTable, Source, Splits
+from adafocus_jax.data.datasets.spec import Annotations, DatasetSpec, DatasetTable, Source
 from adafocus_jax.errors import UserError
 
 
@@ -31,7 +31,8 @@ def read_dataset(
             authors' code (see :func:`~adafocus_jax.data.datasets.lists.read_lists`). A class file there fixes the
             numbers of classes. None: the folders are the annotation.
         options: for the reader of the data set: ``trim`` (activitynet, kinetics400, mini_kinetics), ``val_fraction``
-            and ``seed`` (violence, mri, custom), ``classes_file`` and ``val_src`` (custom). None: not given.
+            (violence, mri, custom), ``classes_file`` and ``val_src`` (custom). None: not given. Any takes ``seed``,
+            by which ``val_fraction`` draws.
 
     Raises:
         UserError: an unknown data set or option; files that are missing or of another form; another number of classes
@@ -40,39 +41,37 @@ def read_dataset(
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
     spec, source = DATASETS[name], find_source(videos, annotations)
-    content = _read(spec, source, {option: value for option, value in options.items() if value is not None})
-    classes = content.classes if isinstance(content, Annotations) else content[1]
-    if not classes or len(classes) != (spec.num_classes or len(classes)):
+    found = _read(spec, source, {option: value for option, value in options.items() if value is not None})
+    if not found.classes or len(found.classes) != (spec.num_classes or len(found.classes)):
         raise UserError(
-            f"{annotations or videos} has {len(classes)} classes, and {spec.title} has {spec.num_classes or 'some'}: "
+            f"{annotations or videos} has {len(found.classes)} classes, and {spec.title} {spec.num_classes or 'some'}: "
             "give the files of that data set, or take the data set custom"
         )
-    splits, missing = (
-        resolve(content.rows, classes, source.videos)
-        if isinstance(content, Annotations)
-        else (content[0], {})
-    )
+    splits, missing = found.splits, {}
+    if not splits:
+        splits, missing = resolve(found.rows, found.classes, source.videos)
     if not splits:
         raise UserError(
             f"none of the {sum(map(len, missing.values()))} videos that {annotations} names is in {videos}"
         )
     if "test" in {*splits, *missing} and "val" not in {*splits, *missing}:
         splits, missing = _test_as_val(splits), _test_as_val(missing)
-    return DatasetTable(splits, classes, spec, missing)
+    return DatasetTable(splits, found.classes, spec, missing)
 
 
-def _read(spec: DatasetSpec, source: Source, options: Mapping[str, Any]) -> Annotations | Splits:
+def _read(spec: DatasetSpec, source: Source, options: Mapping[str, Any]) -> Annotations:
     known = [name for name in inspect.signature(spec.read).parameters if name != "source"]
-    if unknown := sorted(set(options) - set(known)):
+    if unknown := sorted(set(options) - {*known, "seed"}):
         raise UserError(f"{spec.name} has no option {unknown[0]}: it has {', '.join(known) or 'none'}")
-    if (content := spec.read(source, **options)) is not None:
-        return content
+    found = spec.read(source, **{name: value for name, value in options.items() if name in known})
+    if found is not None:
+        return found
     if source.annotations is None:
         raise UserError(f"{spec.name} needs its annotation files: give --annotations DIR with {spec.files}")
     if (lists := read_lists(source, spec)) is None:
         raise UserError(f"{source.annotations} holds neither {spec.files} nor lists such as train_split.txt")
-    if options:
-        raise UserError(f"option {next(iter(options))} goes with {spec.files}, not with lists: drop it")
+    if unused := sorted(set(options) - {"seed"}):
+        raise UserError(f"option {unused[0]} goes with {spec.files}, not with lists: drop it")
     return lists
 
 

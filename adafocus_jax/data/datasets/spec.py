@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from adafocus_jax.data.annotations import Entry
-
-Splits = tuple[dict[str, list[Entry]], tuple[str, ...]]
-"""Entries by split, and the class names: what :func:`~adafocus_jax.data.annotations.read_splits` returns."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Annotations:
-    """All that the annotation files of a data set say."""
+    """What a reader found: rows whose files are still to be looked up, or else entries."""
 
     classes: tuple[str, ...]
-    rows: list[Row]
+    rows: list[Row] = field(default_factory=list)
+    splits: dict[str, list[Entry]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class DatasetSpec:
     homepage: str
     files: str
     """What the official annotation files are called, for messages."""
-    read: Callable[..., Annotations | Splits | None]
+    read: Callable[..., Annotations | None]
     """``read(source, **options)``; None where the official files are not there, so that lists may be."""
 
 

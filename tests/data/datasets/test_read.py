@@ -52,7 +52,7 @@ JESTER = {"category__txt": "\n".join(NAMES)}
         ({"train__txt": "8 3 0\n9 3 0"}, ["none of the 2 videos"]),
         ({"train__txt": "twice 3 0"}, ["twice may be", "a/twice.mp4", "b/twice.mp4"]),
         ({"notes__md": ""}, ["holds neither jester-v1-labels.csv", "train_split.txt"]),
-        ({"x-labels__csv": "a\nb", "x-train__csv": "1;a"}, ["has 2 classes", "Jester has 27", "custom"]),
+        ({"x-labels__csv": "a\nb", "x-train__csv": "1;a"}, ["has 2 classes", "Jester 27", "custom"]),
         (
             {"x-labels__csv": "\n".join(NAMES), "x-train__csv": "1;class 001\n2;klass 002"},
             ["x-train.csv, line 2", "'klass 002'", "did you mean 'class 002'"],
@@ -73,8 +73,8 @@ def test_calls_that_do_not_fit(made):
         read_dataset("imagenet", made.videos)
     with pytest.raises(UserError, match="jester has no option trim: it has none"):
         read_dataset("jester", made.videos, trim=True)
-    with pytest.raises(UserError, match="activitynet has no option seed: it has trim"):
-        read_dataset("activitynet", made.videos, seed=1)
+    with pytest.raises(UserError, match="activitynet has no option val_src: it has trim"):
+        read_dataset("activitynet", made.videos, val_src="x", seed=1)
     with pytest.raises(UserError, match="needs its annotation files: give --annotations DIR with jester-v1"):
         read_dataset("jester", made.videos)
     with pytest.raises(UserError, match="no such folder of videos"):
