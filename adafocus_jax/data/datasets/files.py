@@ -18,7 +18,7 @@ _CLASS_FILE = re.compile(
     r"(.*class_?ind.*|categor(y|ies)|class(es|_names)|.*label_?map.*)\.txt", re.IGNORECASE
 )
 _NUMBERED = re.compile(r"(\d+)[\s,;]+(.*\S)")
-_SPLITS = {"train": "train", "val": "val", "test": "test"}
+_SPLITS = ("train", "val", "test")
 
 
 def find_source(videos: str | Path, annotations: str | Path | None) -> Source:
@@ -57,7 +57,7 @@ def find_split_files(source: Source, suffixes: tuple[str, ...]) -> dict[str, Pat
     found: dict[str, Path] = {}
     for path in source.files:
         name = path.name.lower()
-        split = next((split for word, split in _SPLITS.items() if word in path.stem.lower()), None)
+        split = next((split for split in _SPLITS if split in path.stem.lower()), None)
         if split is None or path.suffix.lower() not in suffixes or "missing" in name or "flow" in name:
             continue
         if split in found:
@@ -74,7 +74,7 @@ def split_of(text: str, where: str) -> str:
     >>> split_of("validation", "list.csv, line 1"), split_of("Training", "list.csv, line 1")
     ('val', 'train')
     """
-    split = next((split for word, split in _SPLITS.items() if text.lower().startswith(word)), None)
+    split = next((split for split in _SPLITS if text.lower().startswith(split)), None)
     if split is None:
         raise UserError(f"{where}: {text!r} is not a split: it must be train, val or test")
     return split

@@ -47,9 +47,8 @@ def read_dataset(
             f"{annotations or videos} has {len(found.classes)} classes, and {spec.title} {spec.num_classes or 'some'}: "
             "give the files of that data set, or take the data set custom"
         )
-    splits, missing = found.splits, {}
-    if not splits:
-        splits, missing = resolve(found.rows, found.classes, source.videos)
+    resolved, missing = resolve(found.rows, found.classes, source.videos)
+    splits = found.splits or resolved
     if not splits:
         raise UserError(
             f"none of the {sum(map(len, missing.values()))} videos that {annotations} names is in {videos}"
