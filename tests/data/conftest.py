@@ -23,13 +23,16 @@ def _write_video(
     fps: int = 12,
     codec: str = "libx264",
     red_corner: bool = False,
+    gop: int | None = None,
     **options: str,
 ) -> Path:
-    """A grey video: frame i has level 10 + 8 i; ``red_corner`` paints the top left quarter."""
+    """A grey video, a key frame every ``gop``. Frame i has level 10 + 8 i; ``red_corner`` paints a quarter."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if gop is not None:
+            stream.codec_context.gop_size = gop
         for number in range(num_frames):
             pixels = np.full((height, width, 3), (10 + 8 * number) % 256, np.uint8)
             if red_corner:

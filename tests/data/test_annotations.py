@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from adafocus_jax.data.annotations import (
     Entry,
+    mirrored_labels,
     read_classes,
     read_list,
     read_splits,
@@ -244,3 +245,8 @@ def test_links_within_the_folder_are_the_owners_choice(tmp_path, videos):
     shutil.copy(videos / "a.mp4", tmp_path / "elsewhere.mp4")
     (videos / "link.mp4").symlink_to(tmp_path / "elsewhere.mp4")
     assert listed(tmp_path, "link.mp4,0", videos) == [("link.mp4", (0,))]
+
+
+def test_mirrored_labels():
+    classes = ("From left to right", "Left-handed", "from RIGHT to left", "brightly", "Turning right")
+    assert mirrored_labels(classes) == (2, 1, 0, 3, 4)

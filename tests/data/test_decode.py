@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from adafocus_jax.data.decode import DecodeError, iter_frames, read_chosen, read_video
+from adafocus_jax.data.decode import DecodeError, iter_frames, read_chosen, read_video, stack_frames
 from adafocus_jax.data.sampling import segment_indices
 
 
@@ -159,3 +159,64 @@ def test_nothing_is_left_open(tmp_path, write_video):
         with pytest.raises(DecodeError):
             read_video(broken(tmp_path / kind, write_video, kind))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def read_part(path, segment, **options):
+    return stack_frames(iter_frames(path, segment=segment, **options))
+
+
+@pytest.fixture(scope="session")
+def long_videos(tmp_path_factory, write_video):
+    """30 frames at 10 per second, with a key frame every 8 where the codec has them."""
+    root = tmp_path_factory.mktemp("long")
+    codecs = {".mp4": "libx264", ".webm": "libvpx-vp9", ".ts": "libx264", ".avi": "mpeg4"}
+    return [
+        write_video(root / f"v{suffix}", 30, fps=10, codec=codec, gop=8) for suffix, codec in codecs.items()
+    ]
+
+
+@pytest.mark.parametrize("kind", range(4), ids=["mp4", "webm", "ts", "avi"])
+@pytest.mark.parametrize(
+    ("segment", "first", "last"),
+    [
+        ((0.0, 0.5), 0, 4),
+        ((1.0, 2.0), 10, 19),
+        ((1.55, 1.75), 16, 17),
+        ((2.5, 3.1), 25, 29),
+        ((0.0, 3.0), 0, 29),
+    ],
+)
+def test_a_segment_has_its_own_frames(long_videos, kind, segment, first, last):
+    video = read_part(long_videos[kind], segment)
+    assert levels(video.frames) == list(range(first, last + 1))
+    assert video.fps == pytest.approx(10, rel=0.02)
+
+
+def test_a_segment_is_thinned_from_its_start(long_videos):
+    assert levels(read_part(long_videos[0], (1.1, 2.1), max_fps=5).frames) == [11, 13, 15, 17, 19]
+
+
+@pytest.mark.parametrize(
+    "segment", [(3.0, 4.0), (50.0, 60.0), (2.5, 4.5), (2.0, 2.0), (2.5, 1.0), (1.01, 1.05)]
+)
+@pytest.mark.parametrize("kind", [0, 2], ids=["mp4", "ts"])
+def test_a_segment_that_is_not_there(long_videos, kind, segment):
+    with pytest.raises(
+        DecodeError, match=rf"segment {segment[0]:.2f}–{segment[1]:.2f} s is not there: frames"
+    ):
+        read_part(long_videos[kind], segment)
+
+
+def test_decoding_starts_at_a_key_frame_and_stops_at_the_end(tmp_path, long_videos):
+    """What lies before the key frame and behind the end may be damaged: it is not decoded."""
+    damaged = bytearray(long_videos[0].read_bytes())
+    with av.open(str(long_videos[0])) as container:
+        for packet in container.demux(video=0):
+            at = float((packet.pts or 0) * packet.time_base)
+            if packet.size and not (at < 0.65 or 1.35 < at < 2.75):
+                damaged[packet.pos + 5 : packet.pos + packet.size] = bytes(packet.size - 5)
+    path = tmp_path / "v.mp4"
+    path.write_bytes(damaged)
+    assert levels(read_part(path, (1.6, 2.2)).frames) == [16, 17, 18, 19, 20, 21]
+    with pytest.raises(DecodeError, match="breaks off after 0"):
+        read_video(path)
