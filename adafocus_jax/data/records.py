@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import hashlib
 import itertools
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -28,7 +31,24 @@ DATASET = "videos"
 SCRATCH = ".prepare"
 """Sub-folder for what is not finished: a file appears under its final name complete or not at all."""
 
+CHECKSUMS = "SHA256SUMS"
+"""File of ``checksum  file name`` lines for all other files of a finished folder, as ``sha256sum -c`` reads it."""
+
 _INFO = "dataset_info.json"
+
+
+@dataclass(frozen=True)
+class About:
+    """What the metadata say of a data set as a whole."""
+
+    name: str = DATASET
+    """The first part of all file names, and what TensorFlow Datasets calls the data set."""
+    description: str = "Videos as JPEG frames, prepared by adafocus_jax."
+    citation: str = ""
+    """BibTeX."""
+    homepage: str = ""
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    """What to know when training: ``metric``, ``flip``, ``relabel`` of the data set's spec."""
 
 
 class RecordError(UserError):
@@ -70,13 +90,13 @@ def encode_record(
     return serializer.get_tf_example(features.encode_example(record)).SerializeToString(deterministic=True)
 
 
-def shard_name(split: str, number: int, count: int) -> str:
+def shard_name(split: str, number: int, count: int, dataset: str = DATASET) -> str:
     """File name of shard ``number`` of ``count``, as TensorFlow Datasets names it.
 
     >>> shard_name("train", 3, 16)
     'videos-train.array_record-00003-of-00016'
     """
-    return f"{DATASET}-{split}.array_record-{number:05d}-of-{count:05d}"
+    return f"{dataset}-{split}.array_record-{number:05d}-of-{count:05d}"
 
 
 class ShardWriter:
@@ -90,7 +110,7 @@ class ShardWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._partial = path.parent / SCRATCH / f"{path.name}.{os.getpid()}.partial"
+        self._partial = partial_path(path.parent / SCRATCH, path.name)
         # A group of one record per chunk makes random access cheap; JPEG does not compress further.
         self._writer = ArrayRecordWriter(str(self._partial), "group_size:1,uncompressed")
 
@@ -124,6 +144,17 @@ class ShardWriter:
             raise OSError(f"cannot write {self._path}: {str(error).split(';')[0]}") from error
 
 
+def partial_path(folder: Path, name: str) -> Path:
+    """A file in ``folder`` for what will be ``name``; no two writers, on whichever machines, get the same one."""
+    return folder / f"{name}.{uuid.uuid4().hex}.partial"
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def commit(partial: Path, path: Path) -> None:
     """Makes a finished file durable and gives it its final name in one step."""
     with open(partial, "rb") as file:
@@ -140,18 +171,25 @@ def write_metadata(
     shard_lengths: Mapping[str, Sequence[int]],
     num_bytes: Mapping[str, int],
     max_labels: int,
+    *,
+    about: About | None = None,
+    checksums: Mapping[str, str] | None = None,
 ) -> None:
     """Completes a folder of shards: afterwards :func:`open_records` and TensorFlow Datasets open it.
 
+    ``checksums`` (of the shards, by file name) go into the file ``SHA256SUMS`` with those of the metadata.
     ``dataset_info.json`` comes last, so that a folder without it is not complete.
     """
+    about = about or About()
     info = tfds.core.DatasetInfo(
         builder=tfds.core.DatasetIdentity(
-            name=DATASET, version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name=""
+            name=about.name, version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name=""
         ),
-        description="Videos as JPEG frames, prepared by adafocus_jax.",
+        description=about.description,
+        citation=about.citation,
+        homepage=about.homepage,
         features=record_features(classes),
-        metadata=tfds.core.MetadataDict(max_labels=max_labels),
+        metadata=tfds.core.MetadataDict(max_labels=max_labels, **about.traits),
     )
     info.set_file_format("array_record")
     splits = [
@@ -160,6 +198,9 @@ def write_metadata(
     info.set_splits(tfds.core.SplitDict(splits))
     with tempfile.TemporaryDirectory(".partial", dir=directory / SCRATCH) as scratch:
         info.write_to_directory(scratch)
+        written = {file.name: file_checksum(file) for file in Path(scratch).iterdir()}
+        lines = [f"{value}  {name}\n" for name, value in sorted({**(checksums or {}), **written}.items())]
+        (Path(scratch) / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == _INFO):
             commit(file, directory / file.name)
 
