@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from adafocus_jax.data.list_files import label_choices, name_below, read_lines, read_rows
+from adafocus_jax.data.media import VIDEO_SUFFIXES, find_media
 from adafocus_jax.errors import UserError
-
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
-    *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".vob", ".ogv"),
-)
-"""What a class folder's files must end in to count as videos. Lists may name any file."""
 
 _TRAIN_FOLDER, _VAL_FOLDERS = "train", ("val", "validation", "test")
 
@@ -28,11 +23,13 @@ class Entry:
     """One video and its classes."""
 
     path: str
-    """Where the file is."""
+    """Where it is: a video file, a folder of frames, or a volume."""
     labels: tuple[int, ...]
     """Class numbers, at least one."""
     name: str
-    """The path below the video folder, with ``/``: what the video is called from here on."""
+    """The path below the video folder, with ``/``, and the segment: what the video is called from here on."""
+    segment: tuple[float, float] | None = None
+    """Start and end in the file, in seconds; None: all of it."""
 
 
 def read_splits(
@@ -106,7 +103,7 @@ def scan_class_folders(
     """The videos below ``root``, one sub-folder per class; hidden folders are left out.
 
     Args:
-        root: the folder of class folders. Videos may lie in folders within a class folder.
+        root: the folder of class folders. Video files, volumes and folders of frames may lie at any depth within.
         classes: class names that fix the numbers; None numbers the sub-folders in sorted order.
 
     Raises:
@@ -122,15 +119,16 @@ def scan_class_folders(
     names = check_classes([folder.name for folder in folders], str(root))
     classes = names if classes is None else tuple(classes)
     if unknown := sorted(set(names) - set(classes)):
-        raise UserError(f"the folder {root / unknown[0]} is not a class: {_choices(unknown[0], classes)}")
+        raise UserError(
+            f"the folder {root / unknown[0]} is not a class: {label_choices(unknown[0], classes)}"
+        )
     entries = []
     for folder, name in zip(folders, names, strict=True):
-        found = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
-        )
+        found = find_media(folder)
         if not found:
             raise UserError(
-                f"the folder {folder} has no videos ({' '.join(VIDEO_SUFFIXES)}): add some, or remove it"
+                f"the folder {folder} has no videos ({' '.join(VIDEO_SUFFIXES)}, folders of numbered images): "
+                "add some, or remove it"
             )
         label = classes.index(name)
         entries += [Entry(str(path), (label,), path.relative_to(root).as_posix()) for path in found]
@@ -143,7 +141,7 @@ def read_classes(file: str | Path) -> tuple[str, ...]:
     Raises:
         UserError: no such file, no names in it, or two that differ in case alone.
     """
-    names = [line.strip() for line in _read_lines(file) if line.strip()]
+    names = [line.strip() for line in read_lines(file) if line.strip()]
     if not names:
         raise UserError(f"the class file {file} is empty: it must hold one class name per line")
     return check_classes(names, str(file))
@@ -163,6 +161,21 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in seen.values())
 
 
+def mirrored_labels(classes: Sequence[str]) -> tuple[int, ...]:
+    """The class that each class becomes when its video is mirrored: the one with left and right exchanged.
+
+    A class whose name has neither word, or whose counterpart is not a class, stays itself. Other pairs that
+    mirroring exchanges, such as clockwise and counterclockwise, are not known here.
+
+    >>> mirrored_labels(("Swiping Left", "Swiping Right", "Stop", "Pushing from left to right"))
+    (1, 0, 2, 3)
+    """
+    swap = {"left": "right", "right": "left"}
+    numbers = {name.casefold(): number for number, name in enumerate(classes)}
+    mirrored = (re.sub(r"\b(left|right)\b", lambda m: swap[m[0]], name.casefold()) for name in classes)
+    return tuple(numbers.get(name, number) for number, name in enumerate(mirrored))
+
+
 def read_list(list_file: str | Path, root: str | Path, classes: Sequence[str]) -> list[Entry]:
     """The videos of a list of ``path,label[,label…]`` lines.
 
@@ -173,7 +186,7 @@ def read_list(list_file: str | Path, root: str | Path, classes: Sequence[str]) -
         UserError: with file and line: a path that is missing, listed twice or outside ``root``; a label that is
             not in ``classes``; a line without label.
     """
-    rows = _read_rows(list_file)
+    rows = read_rows(list_file)
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"no such folder: {root}")
@@ -188,17 +201,19 @@ def read_list(list_file: str | Path, root: str | Path, classes: Sequence[str]) -
     lines: dict[str, int] = {}
     for line, (path, *labels) in rows:
         where = f"{list_file}, line {line}"
-        name = _name_below(path, root, where)
+        name = name_below(path, root, where)
         if name in lines:
             raise UserError(f"{where}: {path} is listed already, in line {lines[name]}; keep one of them")
         lines[name] = line
         if not labels:
             raise UserError(f"{where}: no label after {path}")
         if unknown := [label for label in labels if label not in numbers]:
-            raise UserError(f"{where}: label {unknown[0]!r} out of range: {_choices(unknown[0], classes)}")
+            raise UserError(
+                f"{where}: label {unknown[0]!r} out of range: {label_choices(unknown[0], classes)}"
+            )
         # A dict, not a set: the first label is the one to stratify by.
         entries.append(Entry(str(root / name), tuple({numbers[label]: None for label in labels}), name))
-    if missing := [entry for entry in entries if not os.path.isfile(entry.path)]:
+    if missing := [entry for entry in entries if not os.path.exists(entry.path)]:
         raise UserError(
             f"{len(missing)} of {len(entries)} listed videos do not exist; the first: {missing[0].path} "
             f"({list_file}, line {lines[missing[0].name]}); correct the video folder or remove the lines"
@@ -206,55 +221,10 @@ def read_list(list_file: str | Path, root: str | Path, classes: Sequence[str]) -
     return entries
 
 
-def _read_rows(list_file: str | Path) -> list[tuple[int, list[str]]]:
-    """``(line number, fields)`` of the lines that are not blank."""
-    lines = [(number, line) for number, line in enumerate(_read_lines(list_file), 1) if line.strip()]
-    texts = [line.strip() for _, line in lines]
-    for delimiter in "\t;, ":
-        if all(delimiter in text for text in texts):
-            break
-    try:
-        parsed = list(csv.reader(texts, delimiter=delimiter, skipinitialspace=True))
-        rows = [(number, row) for (number, _), row in zip(lines, parsed, strict=True)]
-    except (csv.Error, ValueError) as error:
-        raise UserError(
-            f"{list_file} is not a list of path,label lines (unbalanced quotes?): {error}"
-        ) from error
-    rows = [(number, [field.strip() for field in row if field.strip()]) for number, row in rows]
-    return [(number, fields) for number, fields in rows if fields]
-
-
-def _read_lines(file: str | Path) -> list[str]:
-    try:
-        return Path(file).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (
-            "is not UTF-8 text"
-            if isinstance(error, UnicodeDecodeError)
-            else f"does not open ({error.strerror})"
-        )
-        raise UserError(f"{file} {reason}: give a text file") from error
-
-
 def _is_header(fields: list[str], root: Path, numbers: dict[str, int]) -> bool:
     path, *labels = fields
     reads_as_label = any(label in numbers or label.removeprefix("-").isdecimal() for label in labels)
     return not Path(path).suffix and not reads_as_label and not (root / path).exists()
-
-
-def _name_below(path: str, root: Path, where: str) -> str:
-    """The path relative to ``root``. Only the text counts: links that the owner of the folder set are trusted."""
-    whole = os.path.normpath(os.path.join(os.path.abspath(root), path))
-    name = os.path.relpath(whole, os.path.abspath(root))
-    if name.split(os.sep)[0] in ("..", "."):
-        raise UserError(f"{where}: {path} is not a file below {root}; paths must stay in the video folder")
-    return Path(name).as_posix()
-
-
-def _choices(text: str, classes: Sequence[str]) -> str:
-    guess = difflib.get_close_matches(text, classes, 1)
-    hint = f"; did you mean {guess[0]!r}?" if guess else ""
-    return f"valid are the numbers 0…{len(classes) - 1}, or all labels by name, such as {classes[0]!r}{hint}"
 
 
 def split_off(

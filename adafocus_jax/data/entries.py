@@ -1,0 +1,72 @@
+"""Reads what an entry points at, whatever it is: a video file, a folder of frames, or a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.decode import DecodedVideo, iter_frames, stack_frames
+from adafocus_jax.data.frame_folder import iter_folder
+from adafocus_jax.data.media import Media, media_kind
+from adafocus_jax.data.volume import iter_slices
+from adafocus_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What files do not tell of themselves.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    frame_rate: float = 12.0
+    """Of folders of frames, in frames per second; 12 is that of Something-Something and Jester."""
+    axis: int = 2
+    """Of volumes: along which slices follow each other. 0: left to right, 1: back to front, 2: bottom to top."""
+    window: tuple[float, float] | None = None
+    """Of volumes: the intensities shown black and white; None: the percentiles 1 and 99 of each volume."""
+
+    def __post_init__(self) -> None:
+        if not self.frame_rate > 0:
+            raise UserError(f"frame rate {self.frame_rate} is not valid: give more than 0 frames per second")
+        if self.axis not in (0, 1, 2):
+            raise UserError(f"axis {self.axis} is not valid: give 0, 1 or 2")
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise UserError(f"window {self.window} is not valid: give a low and a higher intensity")
+
+
+def iter_entry(
+    entry: Entry, *, short_side: int | None, max_fps: float | None, options: ReadOptions
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields ``(time in seconds from its first frame, frame [H, W, 3] uint8 RGB)`` of an entry, one at a time.
+
+    Args:
+        entry: what to read; of its segment alone, if it has one.
+        short_side: the short side of the yielded frames in pixels; None keeps the size.
+        max_fps: frames are dropped to at most this rate; None keeps all. A volume has one slice a second.
+        options: for folders of frames and volumes.
+
+    Raises:
+        DecodeError: it does not decode, or the segment reaches out of it.
+        UserError: a volume, and nibabel is not installed.
+    """
+    match media_kind(entry.path):
+        case Media.FRAMES:
+            read = partial(iter_folder, entry.path, options.frame_rate)
+        case Media.VOLUME:
+            read = partial(iter_slices, entry.path, options.axis, options.window)
+        case Media.VIDEO:
+            read = partial(iter_frames, entry.path)
+    return read(short_side=short_side, max_fps=max_fps, segment=entry.segment)
+
+
+def read_entry(
+    entry: Entry, *, short_side: int | None, max_fps: float | None, options: ReadOptions
+) -> DecodedVideo:
+    """All of an entry in memory; the arguments and errors are those of :func:`iter_entry`."""
+    return stack_frames(iter_entry(entry, short_side=short_side, max_fps=max_fps, options=options))

@@ -1,0 +1,72 @@
+"""Volumes, such as magnetic resonance images, as sequences of slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adafocus_jax.data.decode import DecodeError, choose_frames, same_size
+from adafocus_jax.errors import UserError
+
+_PERCENTILES = (1, 99)
+
+
+def iter_slices(
+    path: str | Path,
+    axis: int,
+    window: tuple[float, float] | None,
+    *,
+    short_side: int | None = None,
+    max_fps: float | None = None,
+    segment: tuple[float, float] | None = None,
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields ``(time in seconds, slice [H, W, 3] uint8, grey)`` of a NIfTI volume, one slice a second.
+
+    grey = 255 · clip((intensity − low) / (high − low), 0, 1). The volume is turned upright first, so that ``axis`` is
+    0: left to right (sagittal slices), 1: back to front (coronal), 2: bottom to top (axial), however it is stored.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        axis: along which the slices follow each other.
+        window: the intensities (low, high); None: the percentiles 1 and 99 of the volume.
+        short_side: of the slices in pixels; None keeps the size.
+        max_fps: below 1, slices are left out.
+        segment: start and end in slices.
+
+    Raises:
+        DecodeError: not a NIfTI volume of three dimensions, or the segment reaches out of it.
+        UserError: nibabel is not installed.
+    """
+    intensities = np.moveaxis(_load(path), axis, 0)
+    low, high = window or np.percentile(intensities, _PERCENTILES)
+    fit = same_size(short_side)
+    stamped = ((float(number), plane) for number, plane in enumerate(intensities))
+    for time, plane in choose_frames(stamped, max_fps, segment):
+        share = np.clip((plane - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
+        grey = np.rint(255 * np.rot90(share)).astype(np.uint8)
+        yield time, fit(np.repeat(grey[..., None], 3, axis=-1))
+
+
+def _load(path: str | Path) -> np.ndarray:
+    nibabel = _import_nibabel()
+    try:
+        image = nibabel.as_closest_canonical(nibabel.load(path))
+        intensities = np.asanyarray(image.dataobj, np.float32)
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        raise DecodeError(f"not a readable volume: {error}") from error
+    if intensities.ndim == 4 and intensities.shape[3] == 1:
+        intensities = intensities[..., 0]
+    if intensities.ndim != 3 or not intensities.size:
+        raise DecodeError(f"not a volume of three dimensions, but of shape {intensities.shape}")
+    return np.nan_to_num(intensities)
+
+
+def _import_nibabel() -> Any:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise UserError("NIfTI volumes need nibabel: pip install 'adafocus_jax[mri]'") from error
+    return nibabel
