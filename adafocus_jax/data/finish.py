@@ -126,7 +126,7 @@ def summarize(
     )
 
 
-def write_csv(out: Path, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def write_csv(out: Path, name: str, header: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
     """Writes a sorted table of text into the folder of records."""
     text = io.StringIO()
     csv.writer(text).writerows([header, *sorted(rows)])

@@ -9,12 +9,12 @@ open, come last.
 from __future__ import annotations
 
 import difflib
-import itertools
 import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from adafocus_jax.data.entries import ReadOptions
 from adafocus_jax.data.finish import PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.plan import claim, make_plan
 from adafocus_jax.data.records import DATASET, SCRATCH, About, is_complete
-from adafocus_jax.data.shards import FrameFormat, ShardJob, make_shards
+from adafocus_jax.data.shards import FrameFormat, ShardJob, make_jobs, make_shards
 from adafocus_jax.errors import UserError
 
 FPS: dict[str, float | None] = {
@@ -102,30 +102,25 @@ def prepare(
     _check_arguments(size=size, fps=fps, quality=quality, workers=workers, seed=seed, max_skipped=max_skipped,
                      max_missing=max_missing, shards=shards, part=part)  # fmt: skip
     _check_places(out, [folder for folder in (source, videos) if folder is not None])
-    options = {"classes_file": classes, "trim": trim, "val_fraction": val_fraction, "val_src": val_src}
-    out, read = Path(out), read or ReadOptions()
+    choice = {"trim": trim, "val_fraction": val_fraction, "seed": seed}
+    out = Path(out)
     try:
-        table = _read_table(source, videos, annotations, seed, options)
-        frames = FrameFormat(
-            size, FPS.get(table.spec.name, DEFAULT_FPS) if fps == "auto" else fps, quality, read
+        table = _read_table(
+            source, videos, annotations, {**choice, "classes_file": classes, "val_src": val_src}
         )
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
+        if fps == "auto":
+            fps = FPS.get(table.spec.name, DEFAULT_FPS)
+        frames = FrameFormat(size, fps, quality, read or ReadOptions())
         dealt = {split: _deal(entries, shards, seed) for split, entries in table.splits.items()}
-        settings = {"size": size, "fps": frames.fps, "quality": quality, **asdict(read), "seed": seed}
-        settings |= {"shards": shards, "val_fraction": val_fraction, "trim": trim}
-        plan = make_plan(settings, _about(table.spec, frames), table, dealt)
+        plan = make_plan(
+            {**_flags(frames), **choice, "shards": shards}, _about(table.spec, frames), table, dealt
+        )
         claim(out, plan)
-        every = zip(plan.shard_paths(out), itertools.chain(*dealt.values()), strict=True)
-        jobs = [
-            ShardJob(path, split, plan.digest, entries, plan.classes, frames)
-            for (split, path), entries in every
-        ][part[0] :: part[1]]
+        jobs = make_jobs(out, plan, dealt, frames)[part[0] :: part[1]]
         todo = [job for job in jobs if job.receipt() is None]
-        if maker is None:
-            make_shards(todo, (os.cpu_count() or 1) if workers is None else workers)
-        else:
-            maker(todo)
+        (maker or _in_processes(workers))(todo)
         if part[1] > 1:
             made = [receipt for job in jobs if (receipt := job.receipt())]
             return summarize(out, plan, made, started, complete=False)
@@ -134,6 +129,15 @@ def prepare(
         raise UserError(
             f"preparing {out} stopped: {error}; see to that and run the same command again: what is done stays"
         ) from error
+
+
+def _flags(frames: FrameFormat) -> dict[str, Any]:
+    flags = asdict(frames)
+    return {**flags, **flags.pop("read")}
+
+
+def _in_processes(workers: int | None) -> ShardMaker:
+    return partial(make_shards, workers=(os.cpu_count() or 1) if workers is None else workers)
 
 
 _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -178,7 +182,6 @@ def _read_table(
     source: str | Path,
     videos: str | Path | None,
     annotations: str | Path | None,
-    seed: int,
     options: dict[str, Any],
 ) -> DatasetTable:
     if source in DATASETS:
@@ -186,7 +189,7 @@ def _read_table(
             raise UserError(
                 f"the data set {source} needs --videos DIR (for a folder of that name, give ./{source})"
             )
-        return read_dataset(str(source), videos, annotations, seed=seed, **options)
+        return read_dataset(str(source), videos, annotations, **options)
     if not Path(source).exists():
         guess = difflib.get_close_matches(str(source), DATASETS, 1)
         hint = f"did you mean {guess[0]!r}? " if guess else ""
@@ -197,7 +200,7 @@ def _read_table(
         raise UserError(
             f"--annotations and --trim go with the name of a data set, and {source} is none: drop them"
         )
-    splits, classes = read_splits(source, videos=videos, seed=seed, **options)
+    splits, classes = read_splits(source, videos=videos, **options)
     return DatasetTable(splits, classes, DATASETS["custom"], {})
 
 

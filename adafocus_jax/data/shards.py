@@ -8,7 +8,7 @@ import json
 import logging
 import multiprocessing
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ from rich.text import Text
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.decode import DecodeError, mean_fps
 from adafocus_jax.data.entries import ReadOptions, iter_entry
-from adafocus_jax.data.plan import write_json
+from adafocus_jax.data.plan import Plan, write_json
 from adafocus_jax.data.records import (
     SCRATCH,
     ShardWriter,
@@ -149,6 +149,17 @@ class ShardJob:
             frames.append(encode_frame(frame, wanted.quality))
             times.append(time_sec)
         return frames, mean_fps(times)
+
+
+def make_jobs(
+    out: Path, plan: Plan, dealt: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
+) -> list[ShardJob]:
+    """A job for each shard of the plan; ``dealt``: the entries of the shards, by split."""
+    entries = (part for parts in dealt.values() for part in parts)
+    return [
+        ShardJob(path, split, plan.digest, part, plan.classes, frames)
+        for (split, path), part in zip(plan.shard_paths(out), entries, strict=True)
+    ]
 
 
 @contextlib.contextmanager

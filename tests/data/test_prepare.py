@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adafocus_jax.data.decode import iter_frames
+from adafocus_jax.data.entries import iter_entry
 from adafocus_jax.data.prepare import prepare
 from adafocus_jax.data.records import open_records
 from adafocus_jax.errors import UserError
@@ -21,8 +21,8 @@ SMALL = {"size": 20, "workers": 0}
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """All files but the lock, which holds the number of the last process."""
-    files = (path for path in out.rglob("*") if path.is_file() and path.name != "lock")
+    """All files but the locks."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
@@ -103,12 +103,12 @@ def test_videos_that_do_not_decode_are_listed(video_folder, tmp_path, write_vide
 
 
 def test_an_unforeseen_error_costs_one_video(video_folder, tmp_path, monkeypatch):
-    def strange(path, **options):
-        if path.endswith("walk/0.mp4"):
+    def strange(entry, **options):
+        if entry.name == "walk/0.mp4":
             raise OverflowError("what\nnow")
-        return iter_frames(path, **options)
+        return iter_entry(entry, **options)
 
-    monkeypatch.setattr("adafocus_jax.data.shards.iter_frames", strange)
+    monkeypatch.setattr("adafocus_jax.data.shards.iter_entry", strange)
     assert prepare(video_folder, tmp_path, **SMALL, max_skipped=0.1).num_skipped == 1
     assert skipped(tmp_path)[1:] == [["train", "walk/0.mp4", "OverflowError: what now"]]
 
@@ -204,7 +204,7 @@ def test_places_that_would_lose_something(video_folder, tmp_path):
     with pytest.raises(UserError, match="holds other files"):
         prepare(video_folder, tmp_path, **SMALL)
     for out in (video_folder, video_folder / "run" / "records"):
-        with pytest.raises(UserError, match="lies in SRC"):
+        with pytest.raises(UserError, match="would be taken for a class"):
             prepare(video_folder, out, **SMALL)
     with pytest.raises(UserError, match="Not a directory"):
         prepare(video_folder, tmp_path / "file" / "out", **SMALL)
@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_nothing_half_written(video_folder, tmp_path):
             prepare(video_folder, tmp_path, **SMALL)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"plan.json", "lock"}
+    assert [Path(name).name for name in contents(tmp_path)] == ["plan.json"]
     assert prepare(video_folder, tmp_path, **SMALL).num_videos == {"train": 15}
 
 
@@ -273,9 +273,6 @@ def test_a_killed_run_continues_where_it_stopped(many_videos, tmp_path):
     run = start(many_videos, out, "--workers", "2", "--size", "64")
     wait_for(lambda: len(list(out.glob("*array_record*"))) >= 2 or run.poll() is not None)
     workers = children(run.pid)
-    # Another process that wants the same place hears who is there.
-    with pytest.raises(UserError, match=f"process {run.pid} is preparing into .* already"):
-        prepare(many_videos, out, size=64, shards=12, workers=0)
     run.send_signal(signal.SIGKILL)
     run.communicate()
     wait_for(lambda: not any(is_alive(worker) for worker in workers), 10)
@@ -325,5 +322,5 @@ def test_ctrl_c_stops_soon_and_quietly(many_videos, tmp_path):
 def test_the_plan_is_readable(video_folder, tmp_path):
     prepare(video_folder, tmp_path, **SMALL)
     plan = json.loads((tmp_path / ".prepare" / "plan.json").read_text())
-    assert plan["size"] == 20
-    assert plan["videos"] == "15 videos"
+    assert (plan["settings"]["size"], plan["settings"]["fps"]) == (20, 10)
+    assert plan["shards"] == {"train": [8, 7]}
