@@ -191,7 +191,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _finalize(args: argparse.Namespace) -> PrepareSummary:
     if args.source:
         raise UserError(f"--finalize {args.finalize} goes without DATASET, SRC and OUT: drop {args.source}")
-    return finalize(args.finalize, max_skipped=args.max_skipped, threads=args.workers, counter=counted)
+    return finalize(args.finalize, max_skipped=args.max_skipped, threads=args.workers, meter=counted)
 
 
 def _prepare(args: argparse.Namespace) -> PrepareSummary:

@@ -18,13 +18,13 @@ from adafocus_jax.data.records import SCRATCH, commit, file_checksum, partial_pa
 from adafocus_jax.data.shards import Receipt, read_receipt
 from adafocus_jax.errors import UserError
 
-Counter = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
-"""``with counter(total, what) as advance: advance(count)``: shows how far something is, in videos."""
+ProgressMeter = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
+"""``with meter(total, what) as advance: advance(count)``: shows how far something is, in videos."""
 
 
 @contextlib.contextmanager
 def silent(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A :data:`Counter` that shows nothing."""
+    """A :data:`ProgressMeter` that shows nothing."""
     yield lambda count: None
 
 
@@ -50,7 +50,7 @@ class PrepareSummary:
 
 
 def finalize(
-    out: str | Path, *, max_skipped: float = 0.01, threads: int | None = None, counter: Counter = silent
+    out: str | Path, *, max_skipped: float = 0.01, threads: int | None = None, meter: ProgressMeter = silent
 ) -> PrepareSummary:
     """Checks every shard that the parts of ``out`` made against its receipt, byte by byte, and writes the metadata.
 
@@ -58,7 +58,7 @@ def finalize(
         out: the folder of records; where each machine had its own, their contents, ``.prepare`` too, copied into one.
         max_skipped: share of all videos that may have failed to decode.
         threads: files to read at a time; None: one per core.
-        counter: shows progress.
+        meter: shows progress.
 
     Raises:
         UserError: nothing was prepared there; a shard is missing, damaged, or made with other settings; too many
@@ -68,7 +68,7 @@ def finalize(
     out = Path(out)
     plan = read_plan(out)
     try:
-        _verify(out, _all_receipts(out, plan), threads or os.cpu_count() or 1, counter)
+        _verify(out, _all_receipts(out, plan), threads or os.cpu_count() or 1, meter)
         summary = finish(out, plan, max_skipped, started)
         for lock in (out / SCRATCH).glob("*.lock"):
             lock.unlink(missing_ok=True)
@@ -147,9 +147,9 @@ def _all_receipts(out: Path, plan: Plan) -> list[Receipt]:
     return [receipt for receipt in made if receipt is not None]
 
 
-def _verify(out: Path, made: Sequence[Receipt], threads: int, counter: Counter) -> None:
+def _verify(out: Path, made: Sequence[Receipt], threads: int, meter: ProgressMeter) -> None:
     total = sum(len(receipt.names) for receipt in made)
-    with ThreadPoolExecutor(threads) as pool, counter(total, "verifying") as advance:
+    with ThreadPoolExecutor(threads) as pool, meter(total, "verifying") as advance:
         checksums = pool.map(file_checksum, [out / receipt.shard for receipt in made])
         for receipt, checksum in zip(made, checksums, strict=True):
             if checksum != receipt.sha256:

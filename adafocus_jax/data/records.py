@@ -289,20 +289,28 @@ class RecordSource:
         return f"{file}, record {start + index - (self._ends[shard] - (end - start))}"
 
 
+def read_info(directory: Path) -> tfds.core.DatasetInfo:
+    """The metadata of a finished folder of records.
+
+    Raises:
+        UserError: there are none, or they do not read.
+    """
+    if not is_complete(directory):
+        state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
+        raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
+    try:
+        return tfds.builder_from_directory(directory).info
+    except Exception as error:  # Whatever a damaged file makes the parsers say.
+        raise UserError(f"the metadata in {directory} does not read, prepare anew: {error}") from error
+
+
 def open_records(directory: str | Path, split: str) -> RecordSource:
     """Opens a split, such as ``"train"``, or a slice of one, such as ``"train[:10%]"``. Reads the metadata alone.
 
     Raises:
         UserError: there are no finished records, no such split, a shard is missing, or the features are others.
     """
-    directory = Path(directory)
-    if not is_complete(directory):
-        state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
-        raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
-    try:
-        info = tfds.builder_from_directory(directory).info
-    except Exception as error:  # Whatever a damaged file makes the parsers say.
-        raise UserError(f"the metadata in {directory} does not read, prepare anew: {error}") from error
+    info = read_info(Path(directory))
     if missing := {"frames", "labels", "name", "fps", "num_frames"} - set(info.features or ()):
         raise UserError(f"{directory} holds other records, without {sorted(missing)}: use adafocus prepare")
     try:

@@ -75,13 +75,14 @@ class Receipt:
 def read_receipt(path: Path, plan: str) -> Receipt | None:
     """The receipt of the finished shard ``path``; None if it is not there, or is of another plan."""
     with contextlib.suppress(FileNotFoundError):
-        receipt = Receipt(**json.loads(_receipt_path(path).read_text(encoding="utf-8")))
+        receipt = Receipt(**json.loads(receipt_path(path).read_text(encoding="utf-8")))
         if receipt.plan == plan and path.stat().st_size == receipt.num_bytes:
             return receipt
     return None
 
 
-def _receipt_path(path: Path) -> Path:
+def receipt_path(path: Path) -> Path:
+    """Where the receipt of the shard ``path`` lies."""
     return path.parent / SCRATCH / f"{path.name}.json"
 
 
@@ -138,7 +139,7 @@ class ShardJob:
         receipt = Receipt(
             self.path.name, self.split, self.plan, names, num_frames, num_bytes, checksum, skipped
         )
-        write_json(_receipt_path(self.path), asdict(receipt))
+        write_json(receipt_path(self.path), asdict(receipt))
 
     def _read(self, entry: Entry) -> tuple[list[bytes], float]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
