@@ -23,6 +23,9 @@ _MIN_DECODED_FRAC = 0.8
 _FPS_TOLERANCE = 0.1
 _STAMP_TOLERANCE_SEC = 1e-3
 
+# Formats with an index of time stamps. In others, such as MPEG streams, stamps behind a seek may be off by a frame.
+_SEEKABLE = ("mov", "matroska")
+
 Frame = TypeVar("Frame")
 
 
@@ -188,6 +191,8 @@ def _find_seek(path: str | Path, start: float) -> tuple[float, int] | None:
     None: this file cannot be sought in, or seeking lands behind ``start``.
     """
     with _open(path) as container, contextlib.suppress(av.error.FFmpegError):
+        if not container.format.name.startswith(_SEEKABLE):
+            return None
         stream = container.streams.video[0]
         stamps = (frame.time for frame in container.decode(stream) if not frame.is_corrupt)
         if (first := next(stamps, None)) is not None and stream.time_base:

@@ -50,7 +50,7 @@ def read_lines(file: str | Path) -> list[str]:
 
 
 def name_below(path: str, root: Path, where: str) -> str:
-    """The path relative to ``root``, with ``/``; one that is not below it is a ``UserError`` that begins with ``where``.
+    """The path relative to ``root``, with ``/``; if it is not below, a ``UserError`` that names ``where``.
 
     Only the text counts: links that the owner of the folder set are trusted.
 

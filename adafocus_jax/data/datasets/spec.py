@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from adafocus_jax.data.annotations import Entry
 
+Splits = tuple[dict[str, list[Entry]], tuple[str, ...]]
+"""Entries by split, and the class names: what :func:`~adafocus_jax.data.annotations.read_splits` returns."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader may look at."""
+
+    videos: Path
+    """The folder of videos."""
+    annotations: Path | None
+    """The folder of annotation files, or the one file."""
+    files: tuple[Path, ...]
+    """The files that these are, with the class file that lies beside the one."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One line of an annotation file: a video, where in it, and its classes, as the file has them."""
+    """What an annotation file says of one video."""
 
     where: str
     """File and line, for messages."""
@@ -20,11 +36,11 @@ class Row:
     video: str
     """An id, or a path below the video folder, perhaps without suffix."""
     labels: tuple[str | int, ...]
-    """Class names, or class numbers from 0."""
+    """Class names, or class numbers from 0; none: the video counts as missing."""
     segment: tuple[float, float] | None = None
     """Start and end in seconds; None: all of the video."""
-    clip: str | None = None
-    """What a file that is cut to the segment already is called: it is looked for first, and used whole."""
+    clips: tuple[str, ...] = ()
+    """What files are called that are cut to the segment already: looked for first, and used whole."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +61,18 @@ class DatasetSpec:
     """None: whatever the annotations say."""
     metric: Literal["top1", "mAP"]
     max_labels: int
-    """The most classes that one video has."""
+    """The most classes of one video in the authors' lists."""
     flip: bool
     """Whether a mirrored video is of the same classes."""
     relabel: bool
     """Whether a mirrored video is of the classes that :func:`~adafocus_jax.data.annotations.mirrored_labels` gives."""
     citation: str
+    """BibTeX; empty for data of one's own."""
     homepage: str
-    read: Callable[..., Annotations]
-    """``read(videos, annotations, **options)``."""
+    files: str
+    """What the official annotation files are called, for messages."""
+    read: Callable[..., Annotations | Splits | None]
+    """``read(source, **options)``; None where the official files are not there, so that lists may be."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +80,8 @@ class DatasetTable:
     """The videos of a data set that are there, by split, and those that are not."""
 
     splits: dict[str, list[Entry]]
-    """Entries by split: ``train``, ``val`` and ``test``, those that the annotations have and no others."""
+    """``train``, ``val`` and ``test``: those of them that have entries."""
     classes: tuple[str, ...]
     spec: DatasetSpec
     missing: dict[str, list[str]]
-    """By split, the videos that the annotations name and the video folder does not hold, one per row."""
+    """By split, the videos that the annotations name and that are not in the video folder or have no label."""
