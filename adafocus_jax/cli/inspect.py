@@ -78,20 +78,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _figures(contents: Contents, classes: tuple[str, ...]) -> dict[str, Any]:
-    lengths = _expand(contents.lengths)
-    sizes = _expand(contents.sizes).reshape(-1, 2)
-    counts, edges = _histogram(lengths)
+    lengths = _expand(contents.lengths) if contents.lengths else np.zeros(1, np.int64)
+    sizes = _expand(contents.sizes) if contents.sizes else np.zeros((1, 2), np.int64)
+    edges, counts = _histogram(lengths)
     return {
         "num_videos": contents.num_videos,
         "num_frames": contents.num_frames,
         "num_bytes": contents.num_bytes,
         "frames_per_video": {
-            "min": int(lengths.min(initial=0)),
-            "median": float(np.median(lengths)) if len(lengths) else 0.0,
-            "max": int(lengths.max(initial=0)),
-            "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+            "min": int(lengths.min()),
+            "median": float(np.median(lengths)),
+            "max": int(lengths.max()),
+            "histogram": {"edges": edges, "counts": counts},
         },
-        "mean_size": [float(side) for side in sizes.mean(axis=0)] if len(sizes) else [0.0, 0.0],
+        "mean_size": sizes.mean(axis=0).tolist(),
         "videos_per_class": {name: contents.labels[number] for number, name in enumerate(classes)},
     }
 
@@ -100,19 +100,20 @@ def _expand(counter: Counter[Any]) -> np.ndarray:
     return np.repeat(np.array(list(counter), np.int64), list(counter.values()), axis=0)
 
 
-def _histogram(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Up to ten bins of whole numbers of frames, all of one width."""
-    low, high = int(lengths.min(initial=0)), int(lengths.max(initial=0))
-    low = min(low, high)
-    edges = np.arange(low, high + 2, max(1, -(-(high + 1 - low) // 10)))
-    return np.histogram(lengths, [*edges[:-1], high + 1])
+def _histogram(lengths: np.ndarray) -> tuple[list[int], list[int]]:
+    """``edges [n + 1]`` and ``counts [n]`` of up to ten bins; a bin holds lengths from its edge up to the next."""
+    low, high = int(lengths.min()), int(lengths.max())
+    width = -(-(high + 1 - low) // 10)
+    edges = list(range(low, high + width + 1, width))
+    return edges, np.bincount((lengths - low) // width, minlength=len(edges) - 1).tolist()
 
 
 def _print_splits(out: str, found: Inspection, splits: dict[str, dict[str, Any]]) -> None:
     if splits:
-        print(f"{out}: {found.name}, {len(found.classes)} classes" + "".join(
-            f", {name} {value}" for name, value in found.traits.items()
-        ))
+        print(
+            f"{out}: {found.name}, {len(found.classes)} classes"
+            + "".join(f", {name} {value}" for name, value in found.traits.items())
+        )
     for name, split in splits.items():
         frames, (height, width) = split["frames_per_video"], split["mean_size"]
         print(
@@ -129,7 +130,7 @@ def _print_splits(out: str, found: Inspection, splits: dict[str, dict[str, Any]]
 def _print_histogram(edges: list[int], counts: list[int]) -> None:
     for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
         bar = "█" * round(_BAR * count / max(counts))
-        print(f"  {low:>7}–{high - 1:<7} {bar} {count}")
+        print(f"  {low:>6} … {high - 1:<6} {bar} {count}")
 
 
 def _print_damage(out: str, damage: list[Damage]) -> None:
@@ -169,7 +170,7 @@ def _videos(source: RecordSource, count: int) -> list[Strip]:
 def _clips(source: RecordSource, args: argparse.Namespace) -> list[Strip]:
     if not args.clips:
         return []
-    spec = _spec(args)
+    spec = _spec(args, source.classes)
     (batch,) = train_batches(source, spec, batch_size=args.clips, seed=args.seed, num_steps=1)
     return [
         Strip(_title(source, index), clip[_evenly(len(clip))])
@@ -177,11 +178,12 @@ def _clips(source: RecordSource, args: argparse.Namespace) -> list[Strip]:
     ]
 
 
-def _spec(args: argparse.Namespace) -> ClipSpec:
+def _spec(args: argparse.Namespace, classes: tuple[str, ...]) -> ClipSpec:
     if not args.config:
         return ClipSpec(num_candidates=48, image_size=224)
     # These start JAX, which takes seconds that no other part of this command needs.
-    from adafocus_jax.config import clip_spec, load_config, make_model
+    from adafocus_jax.config import clip_spec, for_classes, load_config, make_model
+
     settings = load_config(args.config, [f"--config.data.dir={args.out}"])
     return clip_spec(settings, make_model(for_classes(settings, classes)))
 

@@ -102,21 +102,20 @@ def prepare(
     _check_arguments(size=size, fps=fps, quality=quality, workers=workers, seed=seed, max_skipped=max_skipped,
                      max_missing=max_missing, shards=shards, part=part)  # fmt: skip
     _check_places(out, [folder for folder in (source, videos) if folder is not None])
-    choice = {"trim": trim, "val_fraction": val_fraction, "seed": seed}
+    choice = {"trim": trim, "val_fraction": val_fraction}
     out = Path(out)
     try:
-        table = _read_table(
-            source, videos, annotations, {**choice, "classes_file": classes, "val_src": val_src}
-        )
+        options = {**choice, "classes_file": classes, "val_src": val_src}
+        options |= {"seed": seed} if val_fraction is not None else {}
+        table = _read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
         if fps == "auto":
             fps = FPS.get(table.spec.name, DEFAULT_FPS)
         frames = FrameFormat(size, fps, quality, read or ReadOptions())
         dealt = {split: _deal(entries, shards, seed) for split, entries in table.splits.items()}
-        plan = make_plan(
-            {**_flags(frames), **choice, "shards": shards}, _about(table.spec, frames), table, dealt
-        )
+        settings = {**_flags(frames), **choice, "seed": seed, "shards": shards}
+        plan = make_plan(settings, _about(table.spec, frames), table, dealt)
         claim(out, plan)
         jobs = make_jobs(out, plan, dealt, frames)[part[0] :: part[1]]
         todo = [job for job in jobs if job.receipt() is None]
