@@ -25,8 +25,8 @@ COMMANDS = {
     "predict": "classify videos and draw what the model looked at",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
-``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, the exit status. Modules
-load when they are called, so that ``--help`` and data workers stay fast."""
+``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
+command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:

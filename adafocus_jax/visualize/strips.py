@@ -22,8 +22,9 @@ class Strip(NamedTuple):
 
 
 def draw_strips(strips: Sequence[Strip]) -> np.ndarray:
-    """Draws one or more strips, each as wide as the picture: RGB ``uint8 [H, 960, 3]``."""
-    pictures = [_join(strip.frames) for strip in strips]
+    """Draws one or more strips, the longest as wide as the picture: RGB ``uint8 [H, 960, 3]``."""
+    columns = max(len(strip.frames) for strip in strips)
+    pictures = [_join(strip.frames, columns) for strip in strips]
     tops = np.cumsum([_MARGIN] + [_LINE + len(picture) + _MARGIN for picture in pictures])
     canvas = np.full((tops[-1], WIDTH_PX, 3), 255, np.uint8)
     for top, picture in zip(tops, pictures, strict=False):
@@ -35,8 +36,8 @@ def draw_strips(strips: Sequence[Strip]) -> np.ndarray:
     return to_image(figure)
 
 
-def _join(frames: Sequence[np.ndarray]) -> np.ndarray:
-    width = (WIDTH_PX - 2 * _MARGIN - (len(frames) - 1) * _GAP) // len(frames)
+def _join(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    width = (WIDTH_PX - 2 * _MARGIN - (columns - 1) * _GAP) // columns
     height = max(1, round(width * frames[0].shape[0] / frames[0].shape[1]))
     gap = np.full((height, _GAP, 3), 255, np.uint8)
     row = [part for frame in frames for part in (_scale(frame, height, width), gap)]

@@ -189,6 +189,8 @@ def test_other_videos_in_the_same_place(video_folder, tmp_path, write_video):
         ({"seed": -1}, "--seed -1"),
         ({"shards": 0}, "--shards 0"),
         ({"max_skipped": 2}, "--max-skipped 2"),
+        ({"max_missing": -1}, "--max-missing -1"),
+        ({"part": (4, 4)}, "--shard 4/4 is not valid: of n parts, give 0/n"),
     ],
 )
 def test_arguments_out_of_range(video_folder, tmp_path, changed, message):
@@ -206,6 +208,8 @@ def test_places_that_would_lose_something(video_folder, tmp_path):
     for out in (video_folder, video_folder / "run" / "records"):
         with pytest.raises(UserError, match="would be taken for a class"):
             prepare(video_folder, out, **SMALL)
+    with pytest.raises(UserError, match="gs://bucket/records is remote: prepare into a local folder"):
+        prepare(video_folder, "gs://bucket/records", **SMALL)
     with pytest.raises(UserError, match="Not a directory"):
         prepare(video_folder, tmp_path / "file" / "out", **SMALL)
     assert contents(tmp_path) == {"file": b"mine"}
