@@ -132,7 +132,7 @@ def _add_source_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_frame_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what to store").add_argument
-    rates = ", ".join(f"{name} {fps or 'all frames'}" for name, fps in FPS.items())
+    rates = ", ".join(f"{name} {'all frames' if fps is None else f'{fps:g}'}" for name, fps in FPS.items())
     add(
         "--size",
         type=int,

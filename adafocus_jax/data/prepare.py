@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,8 +106,7 @@ def prepare(
     choice = {"trim": trim, "val_fraction": val_fraction}
     out = Path(out)
     try:
-        options = {**choice, "classes_file": classes, "val_src": val_src}
-        options |= {"seed": seed} if val_fraction is not None else {}
+        options = {**choice, "classes_file": classes, "val_src": val_src, "seed": seed}
         table = _read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
@@ -188,6 +188,8 @@ def _read_table(
             raise UserError(
                 f"the data set {source} needs --videos DIR (for a folder of that name, give ./{source})"
             )
+        if options["val_fraction"] is None or "seed" not in signature(DATASETS[source].read).parameters:
+            del options["seed"]  # no split to draw
         return read_dataset(str(source), videos, annotations, **options)
     if not Path(source).exists():
         guess = difflib.get_close_matches(str(source), DATASETS, 1)

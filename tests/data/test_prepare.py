@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from adafocus_jax.data.entries import iter_entry
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.datasets import DATASETS
+from adafocus_jax.data.entries import ReadOptions, iter_entry
+from adafocus_jax.data.prepare import FPS, prepare
 from adafocus_jax.data.records import open_records
 from adafocus_jax.errors import UserError
 
@@ -244,7 +245,7 @@ def test_a_lost_shard_is_made_again(video_folder, tmp_path):
 def many_videos(tmp_path, write_video) -> Path:
     for label in "ab":
         first = write_video(tmp_path / "videos" / label / "0.mp4", 200, 240, 320)
-        for number in range(1, 30):
+        for number in range(1, 18):
             shutil.copy(first, first.with_name(f"{number}.mp4"))
     return tmp_path / "videos"
 
@@ -309,7 +310,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(many_videos, tmp_path):
     assert "run the same command again" in line
     assert "Traceback" not in text
     finished = {path.name for path in (tmp_path / "out").glob("*array_record*")}
-    assert prepare(many_videos, tmp_path / "out", size=64, shards=12, workers=0).num_videos == {"train": 60}
+    assert prepare(many_videos, tmp_path / "out", size=64, shards=12, workers=0).num_videos == {"train": 36}
     assert finished
 
 
@@ -321,6 +322,57 @@ def test_ctrl_c_stops_soon_and_quietly(many_videos, tmp_path):
     assert run.returncode == 130
     assert "Traceback" not in text
     assert not list((tmp_path / "out" / ".prepare").glob("*.partial"))
+
+
+def test_a_data_set_by_name(jester, tmp_path):
+    place = {"videos": jester / "videos", "annotations": jester / "lists"}
+    with pytest.raises(UserError) as error:
+        prepare("jester", tmp_path, **place, size=8, workers=0)
+    assert "1 of 8 annotated videos (12.5%) are not there, more than --max-missing 0.02" in str(error.value)
+    assert (tmp_path / "missing.csv").read_text().split() == ["split,video", "val,107"]
+    summary = prepare("jester", tmp_path, **place, size=8, workers=0, max_missing=0.13)
+    assert (summary.num_videos, summary.num_missing, summary.num_classes) == ({"train": 6, "val": 1}, 1, 27)
+    record = open_records(tmp_path, "val")[0]
+    assert (record.name, record.labels, record.fps, len(record.frames)) == ("106", (0,), 12, 10)
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    assert metadata == {
+        "max_labels": 1,
+        "metric": "top1",
+        "flip": False,
+        "relabel": DATASETS["jester"].relabel,
+    }
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert info["name"] == "adafocus_jester"
+    assert info["citation"] == DATASETS["jester"].citation
+    with pytest.raises(UserError, match=r"--frame-rate 12.0, now 6.0"):
+        prepare("jester", tmp_path, **place, size=8, max_missing=1, read=ReadOptions(frame_rate=6.0))
+
+
+def test_rates_that_suit_the_data_set(jester, tmp_path):
+    place = {"videos": jester / "videos", "annotations": jester / "lists", "max_missing": 1}
+    assert FPS.keys() < DATASETS.keys()
+    for fps, count in (("auto", 10), (None, 10), (6.0, 5)):
+        prepare("jester", tmp_path / str(fps), **place, size=8, workers=0, fps=fps)
+        assert len(open_records(tmp_path / str(fps), "val")[0].frames) == count
+
+
+def test_names_and_folders(video_folder, jester, tmp_path, monkeypatch):
+    shutil.copytree(video_folder, tmp_path / "jester")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=r"the data set jester needs --videos DIR \(for a folder .* give ./jester"
+    ):
+        prepare("jester", "out")
+    assert prepare("./jester", "out", **SMALL).num_videos == {"train": 15}
+    with pytest.raises(
+        UserError, match=r"no such data set, folder or list file: jestr; did you mean 'jester'\?"
+    ):
+        prepare("jestr", "other")
+    with pytest.raises(UserError, match="--annotations and --trim go with the name of a data set"):
+        prepare("./jester", "other", annotations=jester / "lists")
+    with pytest.raises(UserError, match="jester has no option val_fraction"):
+        prepare("jester", "other", videos=jester / "videos", annotations=jester / "lists", val_fraction=0.2)
+    assert not Path("other").exists()
 
 
 def test_the_plan_is_readable(video_folder, tmp_path):
