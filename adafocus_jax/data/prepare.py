@@ -110,8 +110,7 @@ def prepare(
         table = _read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
-        if fps == "auto":
-            fps = FPS.get(table.spec.name, DEFAULT_FPS)
+        fps = FPS.get(table.spec.name, DEFAULT_FPS) if fps == "auto" else fps
         frames = FrameFormat(size, fps, quality, read or ReadOptions())
         dealt = {split: _deal(entries, shards, seed) for split, entries in table.splits.items()}
         settings = {**_flags(frames), **choice, "seed": seed, "shards": shards}
@@ -120,10 +119,10 @@ def prepare(
         jobs = make_jobs(out, plan, dealt, frames)[part[0] :: part[1]]
         todo = [job for job in jobs if job.receipt() is None]
         (maker or _in_processes(workers))(todo)
-        if part[1] > 1:
-            made = [receipt for job in jobs if (receipt := job.receipt())]
-            return summarize(out, plan, made, started, complete=False)
-        return finish(out, plan, max_skipped, started, write=bool(todo) or not is_complete(out))
+        if part[1] == 1:
+            return finish(out, plan, max_skipped, started, write=bool(todo) or not is_complete(out))
+        made = [receipt for job in jobs if (receipt := job.receipt())]
+        return summarize(out, plan, made, started, complete=False)
     except OSError as error:
         raise UserError(
             f"preparing {out} stopped: {error}; see to that and run the same command again: what is done stays"
@@ -173,7 +172,7 @@ def _check_places(out: str | Path, sources: Sequence[str | Path]) -> None:
             raise UserError(
                 f"OUT {out} lies in {source}, where it would be taken for a class: choose another place"
             )
-    if out.is_dir() and not (out / SCRATCH).is_dir() and any(out.iterdir()):
+    if out.is_dir() and not (out / SCRATCH).is_dir() and any(path.name != SCRATCH for path in out.iterdir()):
         raise UserError(f"OUT {out} holds other files: give an empty or new folder")
 
 
