@@ -69,12 +69,9 @@ def finalize(
     plan = read_plan(out)
     try:
         _verify(out, _all_receipts(out, plan), threads or os.cpu_count() or 1, meter)
-        summary = finish(out, plan, max_skipped, started)
-        for lock in (out / SCRATCH).glob("*.lock"):
-            lock.unlink(missing_ok=True)
+        return finish(out, plan, max_skipped, started)
     except OSError as error:
         raise UserError(f"finalizing {out} stopped: {error}; see to that and run the same again") from error
-    return summary
 
 
 def finish(
@@ -102,6 +99,8 @@ def finish(
             about=plan.about,
             checksums={receipt.shard: receipt.sha256 for receipt in made},
         )
+        for lock in (out / SCRATCH).glob("*.lock"):
+            lock.unlink(missing_ok=True)
     return summarize(out, plan, made, started, complete=True)
 
 

@@ -107,7 +107,7 @@ def inspect_records(
         meter: shows progress.
 
     Raises:
-        UserError: there are no finished records; or their metadata are whole, but not of this package.
+        UserError: there are no finished records.
     """
     directory = Path(directory)
     sums, damage = _check_metadata(directory) if is_complete(directory) else ({}, [])

@@ -114,6 +114,16 @@ def test_an_unforeseen_error_costs_one_video(video_folder, tmp_path, monkeypatch
     assert skipped(tmp_path)[1:] == [["train", "walk/0.mp4", "OverflowError: what now"]]
 
 
+def test_what_is_not_installed_is_not_the_videos_fault(video_folder, tmp_path, monkeypatch):
+    def lacking(entry, **options):
+        raise UserError("nibabel is not installed")
+
+    monkeypatch.setattr("adafocus_jax.data.shards.iter_entry", lacking)
+    with pytest.raises(UserError, match="nibabel is not installed"):
+        prepare(video_folder, tmp_path, **SMALL, max_skipped=1)
+    assert [Path(name).name for name in contents(tmp_path)] == ["plan.json"]
+
+
 def test_nothing_decodes(tmp_path):
     for name in ("a/1.mp4", "b/2.mp4"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True)
