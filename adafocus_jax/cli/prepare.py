@@ -171,7 +171,11 @@ def _add_work_flags(parser: argparse.ArgumentParser) -> None:
         metavar="I/N",
         help="make part I of N (0...N-1) alone: every N-th file, the same on any machine; see --finalize",
     )
-    add("--beam", metavar="OPTIONS", help="make the shards on Apache Beam: its pipeline options in one word")
+    add(
+        "--beam",
+        metavar="OPTIONS",
+        help="make the shards on Apache Beam, with its pipeline options: --beam='--runner=...'",
+    )
 
 
 def _part(text: str) -> tuple[int, int]:
