@@ -18,7 +18,8 @@ from adafocus_jax.errors import UserError
 COMMANDS = {
     "demo": "the whole way on made videos, in a few CPU minutes: prepare, train, evaluate, predict, report",
     "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
-    "prepare": "turn a folder or a list of videos into sharded records",
+    "prepare": "turn a data set, or a folder or list of videos, into sharded records",
+    "inspect": "verify records, say what is in them, and draw some",
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
     "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
@@ -26,8 +27,8 @@ COMMANDS = {
     "predict": "classify videos and draw what the model looked at",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
-``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes. Modules load when they are called,
-so that ``--help`` and data workers stay fast."""
+``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
+command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -74,7 +75,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns 0 on success, 2 for a user's mistake (one line on standard error), 1 otherwise."""
+    """Runs one command. Returns 0, or 2 for a user's mistake (one line on standard error), or the command's status."""
     args = _parse(list(sys.argv[1:] if argv is None else argv))
     # force: absl, which configs bring along, has put its own handler there. Libraries speak up from warnings on.
     handler = logging.StreamHandler(sys.stderr)
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         logging.getLogger().removeHandler(handler)
-    return 0
+    return (figures or {}).get("status", 0)
 
 
 def _write_json(target: str, figures: Any) -> None:

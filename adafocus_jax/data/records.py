@@ -9,11 +9,13 @@ from __future__ import annotations
 import bisect
 import contextlib
 import functools
+import hashlib
 import itertools
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +31,9 @@ DATASET = "videos"
 SCRATCH = ".prepare"
 """Sub-folder for what is not finished: a file appears under its final name complete or not at all."""
 
+CHECKSUMS = "SHA256SUMS"
+"""File of ``checksum  file name`` lines for all other files of a finished folder, as ``sha256sum -c`` reads it."""
+
 _INFO = "dataset_info.json"
 _MAX_OPEN_SHARDS = 256  # A process may open 1024 files on many systems; opening a shard again takes 50 µs.
 
@@ -41,6 +46,20 @@ Reduce = Callable[[int, int], int]
 def unreduced(height: int, width: int) -> int:
     """The factor 1 for every size: a ``Reduce`` that asks for whole frames."""
     return 1
+
+
+@dataclass(frozen=True)
+class About:
+    """What the metadata say of a data set as a whole."""
+
+    name: str = DATASET
+    """The first part of all file names, and what TensorFlow Datasets calls the data set."""
+    description: str = "Videos as JPEG frames, prepared by adafocus_jax."
+    citation: str = ""
+    """BibTeX."""
+    homepage: str = ""
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    """What to know when training: ``metric``, ``flip``, ``relabel`` of the data set's spec."""
 
 
 class RecordError(UserError):
@@ -82,13 +101,13 @@ def encode_record(
     return serializer.get_tf_example(features.encode_example(record)).SerializeToString(deterministic=True)
 
 
-def shard_name(split: str, number: int, count: int) -> str:
+def shard_name(split: str, number: int, count: int, dataset: str = DATASET) -> str:
     """File name of shard ``number`` of ``count``, as TensorFlow Datasets names it.
 
     >>> shard_name("train", 3, 16)
     'videos-train.array_record-00003-of-00016'
     """
-    return f"{DATASET}-{split}.array_record-{number:05d}-of-{count:05d}"
+    return f"{dataset}-{split}.array_record-{number:05d}-of-{count:05d}"
 
 
 class ShardWriter:
@@ -102,7 +121,7 @@ class ShardWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._partial = path.parent / SCRATCH / f"{path.name}.{os.getpid()}.partial"
+        self._partial = partial_path(path.parent / SCRATCH, path.name)
         # A group of one record per chunk makes random access cheap; JPEG does not compress further.
         self._writer = ArrayRecordWriter(str(self._partial), "group_size:1,uncompressed")
 
@@ -136,6 +155,17 @@ class ShardWriter:
             raise OSError(f"cannot write {self._path}: {str(error).split(';')[0]}") from error
 
 
+def partial_path(folder: Path, name: str) -> Path:
+    """A file in ``folder`` for what will be ``name``; no two writers, on whichever machines, get the same one."""
+    return folder / f"{name}.{uuid.uuid4().hex}.partial"
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def commit(partial: Path, path: Path) -> None:
     """Makes a finished file durable and gives it its final name in one step."""
     with open(partial, "rb") as file:
@@ -152,18 +182,25 @@ def write_metadata(
     shard_lengths: Mapping[str, Sequence[int]],
     num_bytes: Mapping[str, int],
     max_labels: int,
+    *,
+    about: About | None = None,
+    checksums: Mapping[str, str] | None = None,
 ) -> None:
     """Completes a folder of shards: afterwards :func:`open_records` and TensorFlow Datasets open it.
 
+    ``checksums`` (of the shards, by file name) go into the file ``SHA256SUMS`` with those of the metadata.
     ``dataset_info.json`` comes last, so that a folder without it is not complete.
     """
+    about = about or About()
     info = tfds.core.DatasetInfo(
         builder=tfds.core.DatasetIdentity(
-            name=DATASET, version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name=""
+            name=about.name, version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name=""
         ),
-        description="Videos as JPEG frames, prepared by adafocus_jax.",
+        description=about.description,
+        citation=about.citation,
+        homepage=about.homepage,
         features=record_features(classes),
-        metadata=tfds.core.MetadataDict(max_labels=max_labels),
+        metadata=tfds.core.MetadataDict(max_labels=max_labels, **about.traits),
     )
     info.set_file_format("array_record")
     splits = [
@@ -172,6 +209,9 @@ def write_metadata(
     info.set_splits(tfds.core.SplitDict(splits))
     with tempfile.TemporaryDirectory(".partial", dir=directory / SCRATCH) as scratch:
         info.write_to_directory(scratch)
+        written = {file.name: file_checksum(file) for file in Path(scratch).iterdir()}
+        lines = [f"{value}  {name}\n" for name, value in sorted({**(checksums or {}), **written}.items())]
+        (Path(scratch) / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == _INFO):
             commit(file, directory / file.name)
 
@@ -303,20 +343,28 @@ def _open_shard(file: str) -> ArrayRecordReader:
     )
 
 
+def read_info(directory: Path) -> tfds.core.DatasetInfo:
+    """The metadata of a finished folder of records.
+
+    Raises:
+        UserError: there are none, or they do not read.
+    """
+    if not is_complete(directory):
+        state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
+        raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
+    try:
+        return tfds.builder_from_directory(directory).info
+    except Exception as error:  # Whatever a damaged file makes the parsers say.
+        raise UserError(f"the metadata in {directory} does not read, prepare anew: {error}") from error
+
+
 def open_records(directory: str | Path, split: str) -> RecordSource:
     """Opens a split, such as ``"train"``, or a slice of one, such as ``"train[:10%]"``. Reads the metadata alone.
 
     Raises:
         UserError: there are no finished records, no such split, a shard is missing, or the features are others.
     """
-    directory = Path(directory)
-    if not is_complete(directory):
-        state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
-        raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
-    try:
-        info = tfds.builder_from_directory(directory).info
-    except Exception as error:  # Whatever a damaged file makes the parsers say.
-        raise UserError(f"the metadata in {directory} does not read, prepare anew: {error}") from error
+    info = read_info(Path(directory))
     if missing := {"frames", "labels", "name", "fps", "num_frames"} - set(info.features or ()):
         raise UserError(f"{directory} holds other records, without {sorted(missing)}: use adafocus prepare")
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import multiprocessing
-import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -21,15 +21,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from adafocus_jax.data.annotations import Entry
-from adafocus_jax.data.decode import DecodeError, iter_frames, mean_fps
+from adafocus_jax.data.decode import DecodeError, mean_fps
+from adafocus_jax.data.entries import ReadOptions, iter_entry
+from adafocus_jax.data.plan import Plan, write_json
 from adafocus_jax.data.records import (
     SCRATCH,
     ShardWriter,
-    commit,
     encode_frame,
     encode_record,
+    file_checksum,
     record_features,
-    shard_name,
 )
 from adafocus_jax.data.workers import start_worker
 from adafocus_jax.errors import UserError
@@ -41,88 +42,143 @@ _NOT_BEGUN = -1
 
 
 @dataclass(frozen=True)
+class FrameFormat:
+    """How frames are read and stored."""
+
+    size: int
+    """Short side in pixels."""
+    fps: float | None
+    """Highest frame rate; None keeps all frames."""
+    quality: int
+    """Of the JPEG images, 1…100."""
+    read: ReadOptions
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What became of the videos of a finished shard."""
 
-    num_records: int
+    shard: str
+    """File name."""
+    split: str
+    plan: str
+    """Digest of the plan that the shard is part of."""
+    names: list[str]
+    """The videos in it, in order."""
     num_frames: int
     num_bytes: int
+    sha256: str
     skipped: list[tuple[str, str]]
     """(video, reason) of those that did not decode."""
+
+
+def read_receipt(path: Path, plan: str) -> Receipt | None:
+    """The receipt of the finished shard ``path``; None if it is not there, or is of another plan."""
+    with contextlib.suppress(FileNotFoundError):
+        receipt = Receipt(**json.loads(receipt_path(path).read_text(encoding="utf-8")))
+        if receipt.plan == plan and path.stat().st_size == receipt.num_bytes:
+            return receipt
+    return None
+
+
+def receipt_path(path: Path) -> Path:
+    """Where the receipt of the shard ``path`` lies."""
+    return path.parent / SCRATCH / f"{path.name}.json"
 
 
 @dataclass(frozen=True)
 class ShardJob:
     """One shard to make: where it goes, what goes in, and how frames are stored."""
 
-    out: Path
+    path: Path
     split: str
-    number: int
-    count: int
+    plan: str
+    """Digest of the plan that the shard is part of."""
     entries: tuple[Entry, ...]
     classes: tuple[str, ...]
-    size: int
-    fps: float | None
-    quality: int
-
-    @property
-    def path(self) -> Path:
-        """The finished shard."""
-        return self.out / shard_name(self.split, self.number, self.count)
-
-    @property
-    def _receipt(self) -> Path:
-        return self.out / SCRATCH / f"{self.path.name}.json"
+    frames: FrameFormat
 
     def receipt(self) -> Receipt | None:
         """The receipt of the finished shard; None if it is still to be made."""
-        with contextlib.suppress(FileNotFoundError):
-            receipt = Receipt(**json.loads(self._receipt.read_text(encoding="utf-8")))
-            if self.path.stat().st_size == receipt.num_bytes:
-                return receipt
-        return None
+        return read_receipt(self.path, self.plan)
 
     def make(self) -> Generator[int, None, None]:
         """Writes the shard and then its receipt; yields how many videos are dealt with, before each and at the end.
 
-        Left early, it leaves nothing behind.
+        A shard that is there already, or that another process is making, is left alone. Left early, it leaves
+        nothing behind.
 
         Raises:
             OSError: the shard cannot be written.
+            UserError: a package that reads this kind of file is not installed.
         """
+        with _alone(self.path) as mine:
+            if mine and self.receipt() is None:
+                yield from self._make()
+        yield len(self.entries)
+
+    def _make(self) -> Generator[int, None, None]:
         features = record_features(self.classes)
-        num_frames, skipped = 0, []
+        num_frames, names, skipped = 0, [], []
         with ShardWriter(self.path) as shard:
             for position, entry in enumerate(self.entries):
                 yield position
                 try:
                     frames, fps = self._read(entry)
+                except UserError:  # Not the file's fault: something is not installed.
+                    raise
                 except DecodeError as error:
                     skipped.append((entry.name, " ".join(str(error).split())))
                 except Exception as error:  # One strange file must not end a run of hours.
                     skipped.append((entry.name, " ".join(f"{type(error).__name__}: {error}".split())))
                 else:
                     shard.write(encode_record(features, frames, entry.labels, entry.name, fps))
+                    names.append(entry.name)
                     num_frames += len(frames)
-        num_records = len(self.entries) - len(skipped)
-        receipt = Receipt(num_records, num_frames, self.path.stat().st_size, skipped)
-        write_json(self._receipt, asdict(receipt))
-        yield len(self.entries)
+        num_bytes, checksum = self.path.stat().st_size, file_checksum(self.path)
+        receipt = Receipt(
+            self.path.name, self.split, self.plan, names, num_frames, num_bytes, checksum, skipped
+        )
+        write_json(receipt_path(self.path), asdict(receipt))
 
     def _read(self, entry: Entry) -> tuple[list[bytes], float]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
-        frames, times = [], []
-        for time_sec, frame in iter_frames(entry.path, short_side=self.size, max_fps=self.fps):
-            frames.append(encode_frame(frame, self.quality))
+        wanted, frames, times = self.frames, [], []
+        for time_sec, frame in iter_entry(
+            entry, short_side=wanted.size, max_fps=wanted.fps, options=wanted.read
+        ):
+            frames.append(encode_frame(frame, wanted.quality))
             times.append(time_sec)
         return frames, mean_fps(times)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file that is there whole or not at all; ``path`` lies in the scratch folder."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    commit(partial, path)
+def make_jobs(
+    out: Path, plan: Plan, dealt: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
+) -> list[ShardJob]:
+    """A job for each shard of the plan; ``dealt``: the entries of the shards, by split."""
+    entries = (part for parts in dealt.values() for part in parts)
+    return [
+        ShardJob(path, split, plan.digest, part, plan.classes, frames)
+        for (split, path), part in zip(plan.shard_paths(out), entries, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether this process alone may make the shard. The system frees the lock when its holder ends, however."""
+    scratch = path.parent / SCRATCH
+    with open(scratch / f"{path.name}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass  # A file system without locks: two at once would write the same bytes, each in a file of its own.
+        else:
+            for left_behind in scratch.glob(f"{path.name}.*partial"):
+                left_behind.unlink()
+        yield True
 
 
 def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import av
@@ -71,7 +72,7 @@ def test_skipped_videos_are_counted(videos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("src", "flags", "words"),
     [
-        ("nowhere", [], "no such folder or list file"),
+        ("nowhere", [], "no such data set, folder or list file"),
         (".", ["--val-fraction", "7"], "--val-fraction 7.0 is not between 0 and 1"),
         (".", ["--quality", "0"], "--quality 0 is not valid"),
         (".", ["--classes", "missing.txt"], "missing.txt does not open"),
@@ -85,6 +86,69 @@ def test_a_mistake_is_one_line_and_status_2(videos, tmp_path, capsys, src, flags
     assert not (tmp_path / "out").exists()
 
 
+def test_parts_and_their_end(videos, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    for index in ("0/2", "1/2"):
+        assert main(["prepare", str(videos), out, "--shards", "2", "--workers", "0", "--shard", index]) == 0
+        text = capsys.readouterr().out
+        assert "2 train videos of 2 classes" in text
+        assert (
+            f"this is part {index[0]} of 0...1: when all have ended, run adafocus prepare --finalize {out}"
+            in text
+        )
+    assert main(["prepare", "--finalize", out, "--json", str(tmp_path / "figures.json")]) == 0
+    captured = capsys.readouterr()
+    assert "4 train videos of 2 classes" in captured.out
+    assert "verifying: 4/4 videos" in captured.err
+    assert json.loads((tmp_path / "figures.json").read_text())["complete"] is True
+    assert len(open_records(out, "train")) == 4
+
+
+def test_a_data_set_by_name(videos, tmp_path, capsys):
+    (videos / "walk").rename(videos / "NonViolence")
+    (videos / "run").rename(videos / "Violence")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "classInd.txt").write_text("NonViolence\nViolence\n")
+    rows = ["NonViolence/1.mp4,0", "Violence/1.mp4,1", "Violence/gone.mp4,1"]
+    (tmp_path / "lists" / "train_split.txt").write_text("\n".join(rows))
+    command = ["prepare", "violence", "--videos", str(videos), "--workers", "0", "--seed", "5"]
+    assert main([*command, str(tmp_path / "all"), "--val-fraction", "0.5", "--fps", "5"]) == 0
+    assert "2 train + 2 val videos of 2 classes, 20 frames" in capsys.readouterr().out
+    listed = [*command, "--annotations", str(tmp_path / "lists"), str(tmp_path / "listed")]
+    assert main(listed) == 2
+    assert "1 of 3 annotated videos (33.3%) are not there" in capsys.readouterr().err
+    assert main([*listed, "--max-missing", "0.4"]) == 0
+    text = capsys.readouterr().out
+    assert "2 train videos of 2 classes" in text
+    assert f"1 annotated videos are not there: see {tmp_path}/listed/missing.csv" in text
+
+
+def test_beam_that_is_not_there(videos, tmp_path, capsys):
+    if importlib.util.find_spec("apache_beam"):
+        pytest.skip("Apache Beam is installed")
+    assert main(["prepare", str(videos), str(tmp_path / "out"), "--beam", ""]) == 2
+    assert "Apache Beam is not installed: pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--shard", "3"], "'3' is no part: give I/N, such as 0/8"),
+        (["a"], "the following arguments are required"),
+    ],
+)
+def test_words_that_do_not_parse(capsys, words, complaint):
+    with pytest.raises(SystemExit) as status:
+        main(["prepare", *words])
+    assert status.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_finalize_goes_alone(tmp_path, capsys):
+    assert main(["prepare", "a", "b", "--finalize", str(tmp_path)]) == 2
+    assert "goes without DATASET, SRC and OUT: drop a" in capsys.readouterr().err
+
+
 def test_help_has_examples(capsys):
     with pytest.raises(SystemExit) as status:
         main(["prepare", "--help"])
@@ -92,5 +156,14 @@ def test_help_has_examples(capsys):
     text = capsys.readouterr().out
     assert "adafocus prepare videos/ records/ --val-fraction 0.1" in text
     assert all(
-        flag in text for flag in ("--size", "--fps", "--quality", "--max-skipped", "--shards", "skipped.csv")
+        word in " ".join(text.split())
+        for word in (
+            "--size",
+            "--quality",
+            "--max-skipped",
+            "--shards",
+            "skipped.csv",
+            "jester 12",
+            "mri all frames",
+        )
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import simplejpeg
 
 from adafocus_jax.data.prepare import prepare
 
@@ -67,6 +68,25 @@ def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(4 + label):
             height, width = ((24, 32), (32, 24), (24, 24))[number % 3]
             _write_video(root / name / f"{number}.mp4", 5 + 3 * number, height, width)
+    return root
+
+
+@pytest.fixture(scope="session")
+def jester(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Jester in its official form, of 6 + 2 videos, one of which is not there: ``videos`` and ``lists``."""
+    root = tmp_path_factory.mktemp("jester")
+    (root / "lists").mkdir()
+    labels = [f"Gesture {number:02d}" for number in range(27)]
+    (root / "lists" / "jester-v1-labels.csv").write_text("\n".join(labels))
+    rows = [f"{100 + number};{labels[number % 2]}" for number in range(8)]
+    (root / "lists" / "jester-v1-train.csv").write_text("\n".join(rows[:6]))
+    (root / "lists" / "jester-v1-validation.csv").write_text("\n".join(rows[6:]))
+    for number in range(7):
+        (root / "videos" / str(100 + number)).mkdir(parents=True)
+        for frame in range(4 + number):
+            image = np.full((10, 16, 3), 8 * frame, np.uint8)
+            path = root / "videos" / str(100 + number) / f"{frame + 1:05d}.jpg"
+            path.write_bytes(simplejpeg.encode_jpeg(image))
     return root
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from adafocus_jax.data.decode import iter_frames
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.datasets import DATASETS
+from adafocus_jax.data.entries import ReadOptions, iter_entry
+from adafocus_jax.data.prepare import FPS, prepare
 from adafocus_jax.data.records import open_records
 from adafocus_jax.errors import UserError
 
@@ -21,8 +22,8 @@ SMALL = {"size": 20, "workers": 0}
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """All files but the lock, which holds the number of the last process."""
-    files = (path for path in out.rglob("*") if path.is_file() and path.name != "lock")
+    """All files but the locks."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
@@ -103,14 +104,24 @@ def test_videos_that_do_not_decode_are_listed(video_folder, tmp_path, write_vide
 
 
 def test_an_unforeseen_error_costs_one_video(video_folder, tmp_path, monkeypatch):
-    def strange(path, **options):
-        if path.endswith("walk/0.mp4"):
+    def strange(entry, **options):
+        if entry.name == "walk/0.mp4":
             raise OverflowError("what\nnow")
-        return iter_frames(path, **options)
+        return iter_entry(entry, **options)
 
-    monkeypatch.setattr("adafocus_jax.data.shards.iter_frames", strange)
+    monkeypatch.setattr("adafocus_jax.data.shards.iter_entry", strange)
     assert prepare(video_folder, tmp_path, **SMALL, max_skipped=0.1).num_skipped == 1
     assert skipped(tmp_path)[1:] == [["train", "walk/0.mp4", "OverflowError: what now"]]
+
+
+def test_what_is_not_installed_is_not_the_videos_fault(video_folder, tmp_path, monkeypatch):
+    def lacking(entry, **options):
+        raise UserError("nibabel is not installed")
+
+    monkeypatch.setattr("adafocus_jax.data.shards.iter_entry", lacking)
+    with pytest.raises(UserError, match="nibabel is not installed"):
+        prepare(video_folder, tmp_path, **SMALL, max_skipped=1)
+    assert [Path(name).name for name in contents(tmp_path)] == ["plan.json"]
 
 
 def test_nothing_decodes(tmp_path):
@@ -189,6 +200,8 @@ def test_other_videos_in_the_same_place(video_folder, tmp_path, write_video):
         ({"seed": -1}, "--seed -1"),
         ({"shards": 0}, "--shards 0"),
         ({"max_skipped": 2}, "--max-skipped 2"),
+        ({"max_missing": -1}, "--max-missing -1"),
+        ({"part": (4, 4)}, "--shard 4/4 is not valid: of n parts, give 0/n"),
     ],
 )
 def test_arguments_out_of_range(video_folder, tmp_path, changed, message):
@@ -204,8 +217,10 @@ def test_places_that_would_lose_something(video_folder, tmp_path):
     with pytest.raises(UserError, match="holds other files"):
         prepare(video_folder, tmp_path, **SMALL)
     for out in (video_folder, video_folder / "run" / "records"):
-        with pytest.raises(UserError, match="lies in SRC"):
+        with pytest.raises(UserError, match="would be taken for a class"):
             prepare(video_folder, out, **SMALL)
+    with pytest.raises(UserError, match="gs://bucket/records is remote: prepare into a local folder"):
+        prepare(video_folder, "gs://bucket/records", **SMALL)
     with pytest.raises(UserError, match="Not a directory"):
         prepare(video_folder, tmp_path / "file" / "out", **SMALL)
     assert contents(tmp_path) == {"file": b"mine"}
@@ -222,7 +237,7 @@ def test_a_full_disk_leaves_nothing_half_written(video_folder, tmp_path):
             prepare(video_folder, tmp_path, **SMALL)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"plan.json", "lock"}
+    assert [Path(name).name for name in contents(tmp_path)] == ["plan.json"]
     assert prepare(video_folder, tmp_path, **SMALL).num_videos == {"train": 15}
 
 
@@ -240,7 +255,7 @@ def test_a_lost_shard_is_made_again(video_folder, tmp_path):
 def many_videos(tmp_path, write_video) -> Path:
     for label in "ab":
         first = write_video(tmp_path / "videos" / label / "0.mp4", 200, 240, 320)
-        for number in range(1, 30):
+        for number in range(1, 18):
             shutil.copy(first, first.with_name(f"{number}.mp4"))
     return tmp_path / "videos"
 
@@ -273,9 +288,6 @@ def test_a_killed_run_continues_where_it_stopped(many_videos, tmp_path):
     run = start(many_videos, out, "--workers", "2", "--size", "64")
     wait_for(lambda: len(list(out.glob("*array_record*"))) >= 2 or run.poll() is not None)
     workers = children(run.pid)
-    # Another process that wants the same place hears who is there.
-    with pytest.raises(UserError, match=f"process {run.pid} is preparing into .* already"):
-        prepare(many_videos, out, size=64, shards=12, workers=0)
     run.send_signal(signal.SIGKILL)
     run.communicate()
     wait_for(lambda: not any(is_alive(worker) for worker in workers), 10)
@@ -308,7 +320,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(many_videos, tmp_path):
     assert "run the same command again" in line
     assert "Traceback" not in text
     finished = {path.name for path in (tmp_path / "out").glob("*array_record*")}
-    assert prepare(many_videos, tmp_path / "out", size=64, shards=12, workers=0).num_videos == {"train": 60}
+    assert prepare(many_videos, tmp_path / "out", size=64, shards=12, workers=0).num_videos == {"train": 36}
     assert finished
 
 
@@ -322,8 +334,59 @@ def test_ctrl_c_stops_soon_and_quietly(many_videos, tmp_path):
     assert not list((tmp_path / "out" / ".prepare").glob("*.partial"))
 
 
+def test_a_data_set_by_name(jester, tmp_path):
+    place = {"videos": jester / "videos", "annotations": jester / "lists"}
+    with pytest.raises(UserError) as error:
+        prepare("jester", tmp_path, **place, size=8, workers=0)
+    assert "1 of 8 annotated videos (12.5%) are not there, more than --max-missing 0.02" in str(error.value)
+    assert (tmp_path / "missing.csv").read_text().split() == ["split,video", "val,107"]
+    summary = prepare("jester", tmp_path, **place, size=8, workers=0, max_missing=0.13)
+    assert (summary.num_videos, summary.num_missing, summary.num_classes) == ({"train": 6, "val": 1}, 1, 27)
+    record = open_records(tmp_path, "val")[0]
+    assert (record.name, record.labels, record.fps, len(record.frames)) == ("106", (0,), 12, 10)
+    metadata = json.loads((tmp_path / "metadata.json").read_text())
+    assert metadata == {
+        "max_labels": 1,
+        "metric": "top1",
+        "flip": False,
+        "relabel": DATASETS["jester"].relabel,
+    }
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert info["name"] == "adafocus_jester"
+    assert info["citation"] == DATASETS["jester"].citation
+    with pytest.raises(UserError, match=r"--frame-rate 12.0, now 6.0"):
+        prepare("jester", tmp_path, **place, size=8, max_missing=1, read=ReadOptions(frame_rate=6.0))
+
+
+def test_rates_that_suit_the_data_set(jester, tmp_path):
+    place = {"videos": jester / "videos", "annotations": jester / "lists", "max_missing": 1}
+    assert FPS.keys() < DATASETS.keys()
+    for fps, count in (("auto", 10), (None, 10), (6.0, 5)):
+        prepare("jester", tmp_path / str(fps), **place, size=8, workers=0, fps=fps)
+        assert len(open_records(tmp_path / str(fps), "val")[0].frames) == count
+
+
+def test_names_and_folders(video_folder, jester, tmp_path, monkeypatch):
+    shutil.copytree(video_folder, tmp_path / "jester")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=r"the data set jester needs --videos DIR \(for a folder .* give ./jester"
+    ):
+        prepare("jester", "out")
+    assert prepare("./jester", "out", **SMALL).num_videos == {"train": 15}
+    with pytest.raises(
+        UserError, match=r"no such data set, folder or list file: jestr; did you mean 'jester'\?"
+    ):
+        prepare("jestr", "other")
+    with pytest.raises(UserError, match="--annotations and --trim go with the name of a data set"):
+        prepare("./jester", "other", annotations=jester / "lists")
+    with pytest.raises(UserError, match="jester has no option val_fraction"):
+        prepare("jester", "other", videos=jester / "videos", annotations=jester / "lists", val_fraction=0.2)
+    assert not Path("other").exists()
+
+
 def test_the_plan_is_readable(video_folder, tmp_path):
     prepare(video_folder, tmp_path, **SMALL)
     plan = json.loads((tmp_path / ".prepare" / "plan.json").read_text())
-    assert plan["size"] == 20
-    assert plan["videos"] == "15 videos"
+    assert (plan["settings"]["size"], plan["settings"]["fps"]) == (20, 10)
+    assert plan["shards"] == {"train": [8, 7]}

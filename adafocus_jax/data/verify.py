@@ -1,0 +1,189 @@
+"""Whether a folder of records is whole, and what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import simplejpeg
+import tensorflow_datasets as tfds
+
+from adafocus_jax.data.finish import ProgressMeter, silent
+from adafocus_jax.data.records import (
+    CHECKSUMS,
+    Record,
+    RecordError,
+    RecordSource,
+    file_checksum,
+    is_complete,
+    read_info,
+)
+from adafocus_jax.data.shards import receipt_path
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is wrong with a file."""
+
+    file: str
+    reason: str
+    index: int | None = None
+    """The record; None: the file as a whole."""
+    video: str | None = None
+    """What was stored in that record, if the receipts are still there."""
+
+
+@dataclass
+class Contents:
+    """What the records of a split, or of one shard, hold."""
+
+    num_videos: int = 0
+    num_frames: int = 0
+    num_bytes: int = 0
+    """Of the JPEG images."""
+    labels: Counter[int] = field(default_factory=Counter)
+    """Videos of each class; one with several labels counts for each."""
+    lengths: Counter[int] = field(default_factory=Counter)
+    """Videos of each number of frames."""
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Videos of each height and width in pixels."""
+
+    def add(self, record: Record, size: tuple[int, int]) -> None:
+        """Counts one record."""
+        self.num_videos += 1
+        self.num_frames += len(record.frames)
+        self.num_bytes += sum(map(len, record.frames))
+        self.labels.update(record.labels)
+        self.lengths[len(record.frames)] += 1
+        self.sizes[size] += 1
+
+    def merge(self, other: Contents) -> None:
+        """Adds what another holds."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What :func:`inspect_records` found."""
+
+    name: str
+    classes: tuple[str, ...]
+    traits: dict[str, Any]
+    """Further metadata: ``metric``, ``flip``, …"""
+    splits: dict[str, Contents]
+    damage: list[Damage]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    path: Path
+    length: int
+    checksum: str | None
+    names: list[str] | None
+    """The videos in it."""
+
+
+def inspect_records(
+    directory: str | Path,
+    *,
+    decode: bool = False,
+    threads: int | None = None,
+    meter: ProgressMeter = silent,
+) -> Inspection:
+    """Reads every byte of a folder of records: checksums of files and records, features, labels.
+
+    Args:
+        directory: the folder.
+        decode: decode every JPEG image, too.
+        threads: files to read at a time; None: one per core.
+        meter: shows progress.
+
+    Raises:
+        UserError: there are no finished records.
+    """
+    directory = Path(directory)
+    sums, damage = _check_metadata(directory) if is_complete(directory) else ({}, [])
+    if damage:
+        return Inspection(directory.name, (), {}, {}, damage)
+    info = read_info(directory)
+    classes, traits = tuple(info.features["labels"].feature.names), dict(info.metadata)
+    max_labels = int(traits.pop("max_labels"))
+    contents = {name: Contents() for name in info.splits}
+    shards = [(name, shard) for name in info.splits for shard in _shards(directory, info.splits[name], sums)]
+
+    def check(shard: tuple[str, _Shard]) -> tuple[Contents, list[Damage]]:
+        return _check_shard(shard[1], classes, max_labels, decode)
+
+    total = sum(shard.length for _, shard in shards)
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool, meter(total, "inspecting") as advance:
+        for (split, shard), (found, wrong) in zip(shards, pool.map(check, shards), strict=True):
+            contents[split].merge(found)
+            damage += wrong
+            advance(shard.length)
+    return Inspection(info.name, classes, traits, contents, damage)
+
+
+def _check_metadata(directory: Path) -> tuple[dict[str, str], list[Damage]]:
+    """The checksums by file name, and what is wrong with the files that are no shards."""
+    try:
+        lines = (directory / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: checksum for checksum, name in (line.split("  ", 1) for line in lines)}
+    except (OSError, ValueError) as error:
+        return {}, [Damage(CHECKSUMS, f"does not read: {error}")]
+    metadata = [name for name in sums if "array_record" not in name]
+    found = (_check_file(directory / name, sums[name]) for name in metadata)
+    return sums, [damage for damage in found if damage]
+
+
+def _shards(directory: Path, split: tfds.core.SplitInfo, sums: Mapping[str, str]) -> Iterator[_Shard]:
+    for name, length in zip(split.filenames, split.shard_lengths, strict=True):
+        names = None
+        with contextlib.suppress(OSError, ValueError):
+            names = json.loads(receipt_path(directory / name).read_text(encoding="utf-8"))["names"]
+        yield _Shard(directory / name, length, sums.get(name), names)
+
+
+def _check_file(path: Path, checksum: str | None) -> Damage | None:
+    try:
+        actual = file_checksum(path)
+    except OSError as error:
+        return Damage(
+            path.name, "is missing" if isinstance(error, FileNotFoundError) else f"does not read: {error}"
+        )
+    return None if actual == checksum else Damage(path.name, "is not what was written: its checksum differs")
+
+
+def _check_shard(
+    shard: _Shard, classes: tuple[str, ...], max_labels: int, decode: bool
+) -> tuple[Contents, list[Damage]]:
+    contents = Contents()
+    damage = [found] if (found := _check_file(shard.path, shard.checksum)) else []
+    if not shard.path.is_file():
+        return contents, damage
+    source = RecordSource([(str(shard.path), 0, shard.length)], classes, max_labels)
+    for index in range(shard.length):
+        try:
+            record = source[index]
+            contents.add(record, _frame_size(record, decode))
+        except RecordError as error:
+            video = shard.names[index] if shard.names else None
+            damage.append(Damage(shard.path.name, str(error), index, video))
+    return contents, damage
+
+
+def _frame_size(record: Record, decode: bool) -> tuple[int, int]:
+    for number in range(len(record.frames) if decode else 0):
+        record.frame(number)
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(record.frames[0])
+    except ValueError as error:
+        raise RecordError(f"frame 0 of {record.where} does not decode: {error}") from error
+    return height, width
