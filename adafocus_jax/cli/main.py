@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
     "predict": "classify videos and draw what the model looked at",
+    "report": "one HTML page about a training run: curves, evaluations, cost, what it looks at",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes. Modules load when they are called,
