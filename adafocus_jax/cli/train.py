@@ -31,6 +31,7 @@ from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.models import VideoModel
 from adafocus_jax.train import TrainingDivergedError, TrainOptions, train
 from adafocus_jax.types import VideoBatch
+from adafocus_jax.visualize.pictures import evaluation_pictures
 
 _DESCRIPTION = """\
 Trains the model of a config file on prepared records, on all local devices.
@@ -131,10 +132,12 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
             f"split {data['val_split']} has other classes than {data['train_split']}: prepare both together"
         )
     size = round_up_to_devices(min(options.batch_size, len(held_out)))
+    drawn = settings["train"]["eval_pictures"] if jax.process_index() == 0 else 0
 
-    def evaluate(variables: dict[str, Any]) -> dict[str, float]:
+    def evaluate(variables: dict[str, Any]) -> dict[str, float | np.ndarray]:
         predict = make_predict_function(model, variables)
-        found = eval_batches(held_out, spec, batch_size=size, num_threads=data["num_threads"])
-        return dict(classification(predict_split(predict, (VideoBatch(**batch) for batch in found))))
+        batches = eval_batches(held_out, spec, batch_size=size, num_threads=data["num_threads"])
+        found = predict_split(predict, (VideoBatch(**batch) for batch in batches))
+        return {**dict(classification(found)), **evaluation_pictures(held_out, spec, found, drawn)}
 
     return evaluate

@@ -163,6 +163,7 @@ th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px soli
   vertical-align: top }
 thead th { color: var(--muted); font-weight: 600; vertical-align: bottom; min-width: 4.5em }
 tbody th { font-weight: 400; min-width: 6.5rem }
+tbody th, tbody td { overflow-wrap: anywhere }
 .figure { text-align: right; font-variant-numeric: tabular-nums }
 td.figure { white-space: nowrap }
 th:last-child, td:last-child { padding-right: 0 }

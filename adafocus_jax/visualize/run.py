@@ -43,7 +43,9 @@ class Run:
     @property
     def best(self) -> int | None:
         """The step of the checkpoint with the highest score; None where none was evaluated."""
-        scores = {step: found["score"] for step, found in self.checkpoints.items() if found and "score" in found}
+        scores = {
+            step: found["score"] for step, found in self.checkpoints.items() if found and "score" in found
+        }
         return max(scores, key=lambda step: (scores[step], step), default=None)
 
 

@@ -21,7 +21,12 @@ from adafocus_jax.visualize.sections import (
 
 
 def run_report(
-    run: Run, cost: ModelCost, *, num_steps: int | None, shown: Sequence[VideoPrediction] = (), why_none: str = ""
+    run: Run,
+    cost: ModelCost,
+    *,
+    num_steps: int | None,
+    shown: Sequence[VideoPrediction] = (),
+    why_none: str = "",
 ) -> Report:
     """Puts the page together.
 
@@ -51,18 +56,26 @@ def _headlines(run: Run, cost: ModelCost, num_steps: int | None) -> Iterator[Hea
     metric = run.config["train"]["best_metric"]
     if run.best is not None:
         value = (run.checkpoints[run.best] or {})["score"]
-        yield Headline(f"{value:.1f}%", f"{metric} of the best checkpoint", f"step {run.best}, held-out videos")
+        yield Headline(
+            f"{value:.1f}%", f"{metric} of the best checkpoint", f"step {run.best}, held-out videos"
+        )
     if num_steps:
-        yield Headline(f"{run.step / num_steps:.0%}", "of the training done", f"step {run.step} of {num_steps}")
+        yield Headline(
+            f"{run.step / num_steps:.0%}", "of the training done", f"step {run.step} of {num_steps}"
+        )
     unit, (full,) = cost_unit(cost.exit_gflops[-1:])
-    yield Headline(f"{full:.3g} {unit[0]}", "multiply-adds per video", f"{cost.params / 1e6:.3g} M parameters")
+    yield Headline(
+        f"{full:.3g} {unit[0]}", "multiply-adds per video", f"{cost.params / 1e6:.3g} M parameters"
+    )
     paces = [row for row in run.rows if "examples_per_sec" in row]
     if paces:
         note = f"{paces[-1]['data_wait_frac']:.0%} of the time waiting for data"
         yield Headline(f"{paces[-1]['examples_per_sec']:.3g}", "videos per second in training", note)
 
 
-def _sections(run: Run, cost: ModelCost, shown: Sequence[VideoPrediction], why_none: str) -> Iterator[Section]:
+def _sections(
+    run: Run, cost: ModelCost, shown: Sequence[VideoPrediction], why_none: str
+) -> Iterator[Section]:
     yield checkpoints_section(run)
     if run.figures is None:
         told = f"Not measured yet. Run: adafocus evaluate --checkpoint {run.workdir} --early-exit --controls"

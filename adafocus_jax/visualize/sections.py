@@ -54,20 +54,28 @@ MOST_ROWS = 10
 def training_section(rows: Sequence[Mapping[str, Any]], policies: bool) -> Section:
     """Curves over steps, of whatever ``rows`` hold; with ``policies`` also of their statistics."""
     if not rows:
-        return Section("Training", ("No step is logged: a converted checkpoint, or a run that has just begun.",))
+        return Section(
+            "Training", ("No step is logged: a converted checkpoint, or a run that has just begun.",)
+        )
     named = [
-        row if row["split"] == "train" else {f"eval/{name}" if name != "step" else name: value for name, value in row.items()}
+        row
+        if row["split"] == "train"
+        else {f"eval/{name}" if name != "step" else name: value for name, value in row.items()}
         for row in rows
     ]
-    pictures = [(LEARNING, "Loss, its terms, and accuracy; eval/ is of the held-out split.", "Training curves")]
+    pictures = [
+        (LEARNING, "Loss, its terms, and accuracy; eval/ is of the held-out split.", "Training curves")
+    ]
     if policies:
-        text = "The policies. An entropy of 1 is uniform over time, 0 a single frame; saturated actions no longer learn."
+        text = "The policies: a weight_entropy of 1 is uniform over time, 0 a single frame."
         pictures.append((POLICIES, text, "Statistics of the policies"))
     pictures.append((PACE, "Learning rate, gradient and speed.", "Pace of training"))
     drawn = [(_present(panels, named), caption, alt) for panels, caption, alt in pictures]
     return Section(
         "Training",
-        content=tuple(Picture(training_curves(named, panels), caption, alt) for panels, caption, alt in drawn if panels),
+        content=tuple(
+            Picture(training_curves(named, panels), caption, alt) for panels, caption, alt in drawn if panels
+        ),
     )
 
 
@@ -84,14 +92,20 @@ def checkpoints_section(run: Run) -> Section:
     content = []
     if found:
         names = [name for name in found[-1] if name not in ("step", "split")]
+        last = f", the last {MOST_ROWS} of {len(found)}" if len(found) > MOST_ROWS else ""
         content.append(
             Table(
-                f"The last {len(found[-MOST_ROWS:])} of {len(found)} evaluations on the held-out split",
+                f"Evaluations on the held-out split{last}",
                 ("step", *names),
-                tuple((str(row["step"]), *(_number(row.get(name)) for name in names)) for row in found[-MOST_ROWS:]),
+                tuple(
+                    (str(row["step"]), *(_number(row.get(name)) for name in names))
+                    for row in found[-MOST_ROWS:]
+                ),
             )
         )
-    rows = tuple((str(step), _kept_as(run, step), _measured(run.checkpoints[step])) for step in run.checkpoints)
+    rows = tuple(
+        (str(step), _kept_as(run, step), _measured(run.checkpoints[step])) for step in run.checkpoints
+    )
     text = () if rows else ("No checkpoint is saved yet.",)
     if rows:
         content.append(Table("Checkpoints that are kept", ("step", "kept as", "measured there"), rows))
@@ -106,7 +120,10 @@ def _kept_as(run: Run, step: int) -> str:
 def _measured(metrics: Mapping[str, float] | None) -> str:
     if metrics is None:
         return "damaged"
-    return ", ".join(f"{name} {_number(value)}" for name, value in metrics.items() if name != "score") or "nothing"
+    return (
+        ", ".join(f"{name} {_number(value)}" for name, value in metrics.items() if name != "score")
+        or "nothing"
+    )
 
 
 def _number(value: float | None) -> str:
@@ -155,12 +172,14 @@ def exits_section(figures: Mapping[str, Any], model: Mapping[str, Any]) -> Secti
         ("leaving after", unit, f"{metric} %"),
         tuple(
             (name, f"{cost:.3g}", f"{value:.1f}")
-            for name, cost, value in zip(exit_names(model, len(costs)), costs, figures["exits"].values(), strict=True)
+            for name, cost, value in zip(
+                exit_names(model, len(costs)), costs, figures["exits"].values(), strict=True
+            )
         ),
     )
     scores = ", ".join(f"{name} {figures[name]:.1f}%" for name in ("top1", "top5", "mAP"))
     text = (
-        f"Checkpoint of step {figures['step']} on {figures['videos']} videos, {figures['crops']} crop(s) of each: "
+        f"Checkpoint of step {figures['step']} on {figures['videos']} videos (crops of each: {figures['crops']}): "
         f"{scores}.",
     )
     if "early_exit" not in figures:
@@ -196,7 +215,9 @@ def cost_section(cost: ModelCost) -> Section:
     table = Table(
         "Multiply-adds of one video that goes all the way, counted from the modules",
         ("part", unit, "share %"),
-        tuple((name.replace("_", " "), f"{part:.3g}", f"{100 * macs / total:.1f}") for name, part, macs in rows),
+        tuple(
+            (name.replace("_", " "), f"{part:.3g}", f"{100 * macs / total:.1f}") for name, part, macs in rows
+        ),
     )
     return Section("Cost", (f"The model has {cost.params / 1e6:.3g} M parameters.",), (table,))
 
@@ -205,6 +226,10 @@ def config_section(config: Mapping[str, Any]) -> Section:
     """Every setting of the run."""
     settings = {key: value for key, value in config.items() if key != "classes"}
     rows = sorted(flatten_dict(settings, sep=".").items())
-    table = Table("As saved beside the checkpoints", ("setting", "value"), tuple((k, str(v)) for k, v in rows))
+    table = Table(
+        "As saved beside the checkpoints", ("setting", "value"), tuple((k, str(v)) for k, v in rows)
+    )
     classes = config["classes"]
-    return Section("Configuration", (f"{len(classes)} classes: {shorten(', '.join(classes), 400)}.",), (table,))
+    return Section(
+        "Configuration", (f"{len(classes)} classes: {shorten(', '.join(classes), 400)}.",), (table,)
+    )
