@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +27,8 @@ def demo_report(run: Run, cost: ModelCost, score: PolicyScore, shown: VideoPredi
       shown: a held-out video, with its truth in ``extra``.
     """
     any_run = run_report(run, cost, num_steps=run.config["train"]["steps"])
-    figures = cast(dict[str, Any], run.figures)
+    assert run.figures is not None
+    figures = run.figures
     chance = 100 / len(shown.classes)
     return replace(
         any_run,
