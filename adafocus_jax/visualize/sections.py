@@ -23,6 +23,7 @@ from adafocus_jax.visualize.run import Run
 from adafocus_jax.visualize.style import shorten
 
 Panels = dict[str, tuple[str, ...]]
+"""Axis to the metrics of the log that it shows; those of evaluations begin with ``eval/``."""
 LEARNING: Panels = {
     "loss (nats)": ("loss/total",),
     "terms of the loss (nats)": (
@@ -47,7 +48,6 @@ PACE: Panels = {
     "videos per second": ("examples_per_sec",),
     "share of time waiting for data": ("data_wait_frac",),
 }
-"""Metrics of the training log to draw, by axis; those of evaluations begin with ``eval/``."""
 MOST_ROWS = 10
 
 
@@ -57,19 +57,15 @@ def training_section(rows: Sequence[Mapping[str, Any]], policies: bool) -> Secti
         return Section(
             "Training", ("No step is logged: a converted checkpoint, or a run that has just begun.",)
         )
-    named = [
-        row
-        if row["split"] == "train"
-        else {f"eval/{name}" if name != "step" else name: value for name, value in row.items()}
-        for row in rows
-    ]
+    named = [_named(row) for row in rows]
     pictures = [
         (LEARNING, "Loss, its terms, and accuracy; eval/ is of the held-out split.", "Training curves")
     ]
     if policies:
         text = "The policies: a weight_entropy of 1 is uniform over time, 0 a single frame."
         pictures.append((POLICIES, text, "Statistics of the policies"))
-    pictures.append((PACE, "Learning rate, gradient and speed.", "Pace of training"))
+    caption = "Learning rate, gradient, speed, and whatever else the run logs."
+    pictures.append((PACE | _others(named), caption, "Pace of training"))
     drawn = [(_present(panels, named), caption, alt) for panels, caption, alt in pictures]
     return Section(
         "Training",
@@ -77,6 +73,19 @@ def training_section(rows: Sequence[Mapping[str, Any]], policies: bool) -> Secti
             Picture(training_curves(named, panels), caption, alt) for panels, caption, alt in drawn if panels
         ),
     )
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = "" if row["split"] == "train" else f"{row['split']}/"
+    own = {f"{prefix}{name}": value for name, value in row.items() if name not in ("step", "split")}
+    return {"step": row["step"], **own}
+
+
+def _others(rows: Sequence[Mapping[str, Any]]) -> Panels:
+    """A panel for every number of no panel and no kind."""
+    drawn = {"step"}.union(*LEARNING.values(), *PACE.values())
+    others = {name: (name,) for row in rows for name in row if name not in drawn and "/" not in name}
+    return dict(sorted(others.items()))
 
 
 def _present(panels: Panels, rows: Sequence[Mapping[str, Any]]) -> Panels:
@@ -89,27 +98,19 @@ def _present(panels: Panels, rows: Sequence[Mapping[str, Any]]) -> Panels:
 def checkpoints_section(run: Run) -> Section:
     """What was measured while training, and which checkpoints are kept."""
     found = [row for row in run.rows if row["split"] == "eval"]
-    content = []
-    if found:
-        names = [name for name in found[-1] if name not in ("step", "split")]
-        last = f", the last {MOST_ROWS} of {len(found)}" if len(found) > MOST_ROWS else ""
-        content.append(
-            Table(
-                f"Evaluations on the held-out split{last}",
-                ("step", *names),
-                tuple(
-                    (str(row["step"]), *(_number(row.get(name)) for name in names))
-                    for row in found[-MOST_ROWS:]
-                ),
-            )
-        )
-    rows = tuple(
-        (str(step), _kept_as(run, step), _measured(run.checkpoints[step])) for step in run.checkpoints
-    )
-    text = () if rows else ("No checkpoint is saved yet.",)
-    if rows:
-        content.append(Table("Checkpoints that are kept", ("step", "kept as", "measured there"), rows))
+    kept = [(str(step), _kept_as(run, step), _measured(metrics)) for step, metrics in run.checkpoints.items()]
+    content = [_evaluations(found)] if found else []
+    if kept:
+        content.append(Table("Checkpoints that are kept", ("step", "kept as", "measured there"), tuple(kept)))
+    text = () if kept else ("No checkpoint is saved yet.",)
     return Section("Evaluations and checkpoints", text, tuple(content))
+
+
+def _evaluations(found: Sequence[Mapping[str, Any]]) -> Table:
+    names = [name for name in found[-1] if name not in ("step", "split")]
+    last = f", the last {MOST_ROWS} of {len(found)}" if len(found) > MOST_ROWS else ""
+    rows = [(str(row["step"]), *(_number(row.get(name)) for name in names)) for row in found[-MOST_ROWS:]]
+    return Table(f"Evaluations on the held-out split{last}", ("step", *names), tuple(rows))
 
 
 def _kept_as(run: Run, step: int) -> str:

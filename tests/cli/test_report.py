@@ -11,7 +11,6 @@ from adafocus_jax.checkpoint import Checkpoints
 from adafocus_jax.cli.main import main, run_command
 from adafocus_jax.config import base_config, for_classes, make_model
 from adafocus_jax.data.records import open_records
-from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.models import init_variables
 
 SMALL = {
@@ -31,16 +30,6 @@ def _compile_fast():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("report")
-    write_videos(out / "videos", num_train=20, num_test=10, workers=1, progress=False)
-    videos = out / "videos"
-    prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
-    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
-    return out / "records"
-
-
 def save_run(workdir: Path, config: dict, step: int) -> None:
     """A checkpoint of zeros: nothing is compiled."""
     shapes = jax.eval_shape(lambda: init_variables(make_model(config), jax.random.key(0)))
@@ -55,7 +44,7 @@ def test_a_run_with_its_records(records, tmp_path, capsys):
     config = base_config("uni_adafocus_tiny")
     config.model.update(SMALL)
     config.data.update({"dir": str(records), "resize": 48})
-    config.train.update({"batch_size": 8, "epochs": 40.0})
+    config.train.update({"batch_size": 8, "epochs": 80.0})
     settings = for_classes(config.to_dict(), open_records(records, "val").classes)
     save_run(tmp_path / "run", settings, step=60)
     row = {"step": 60, "split": "train", "loss/total": 2.3, "top1": 10.0}
@@ -65,7 +54,7 @@ def test_a_run_with_its_records(records, tmp_path, capsys):
     said = json.loads((tmp_path / "said.json").read_text())
     assert said == {"report": str(tmp_path / "run" / "report.html"), "step": 60, "best_step": 60, "videos": 2}
     html = Path(said["report"]).read_text()
-    assert "step 60 of 100" in html  # 40 epochs of 20 videos in batches of 8
+    assert "step 60 of 100" in html  # 80 epochs of 10 videos in batches of 8
     assert html.count("Held-out video ") == 2
     assert html.count("data:image/jpeg") == 2
     assert "(truth" not in html  # that is in the picture

@@ -139,19 +139,21 @@ def test_training_draws_the_panels_that_the_log_fills(monkeypatch):
         return training_curves(rows, panels)
 
     monkeypatch.setattr("adafocus_jax.visualize.sections.training_curves", remember)
-    rows = [{"step": 1, **TRAIN, "policy/box_step_px": 0.0}, {"step": 1, "split": "eval", "top1": 3.0}]
-    assert len(training_section(rows, policies=True).content) == 2  # nothing of the pace was measured
-    learning, policies = drawn
+    more = {"policy/box_step_px": 0.0, "skipped": 0.0}
+    rows = [{"step": 1, **TRAIN, **more}, {"step": 1, "split": "eval", "top1": 3.0}]
+    assert len(training_section(rows, policies=True).content) == 3
+    learning, policies, pace = drawn
     assert learning == {
         "loss (nats)": ["loss/total"],
         "terms of the loss (nats)": ["loss/exits"],
         "accuracy (%)": ["top1", "eval/top1"],
     }
     assert policies == {"movement of the boxes (px)": ["policy/box_step_px"]}
-    assert len(training_section(rows, policies=False).content) == 1
+    assert pace == {"skipped": ["skipped"]}  # of the rest nothing was measured
+    assert len(training_section(rows, policies=False).content) == 2
 
 
-def test_damage_and_doubt_about_best(tmp_path):
+def test_of_equal_checkpoints_the_later_is_the_best(tmp_path):
     run = read_run(write_run(tmp_path / "a", checkpoints={1: '{"score": 5.0}', 2: '{"score": 5.0}'}))
     assert run.best == 2
     assert replace(run, checkpoints={}).best is None
