@@ -169,9 +169,9 @@ def describe_pace(values: Mapping[str, float], examples_left: int) -> str:
     """Speed and the time that the rest will take; empty where nothing was measured.
 
     >>> describe_pace({"examples_per_sec": 100.0, "data_wait_frac": 0.02}, examples_left=12000)
-    '100 videos/s  waiting for data 2%  0:02:00 left'
+    '100 videos/s  data wait 2%  0:02:00 left'
     """
     if not (rate := values.get("examples_per_sec")):
         return ""
     left = timedelta(seconds=round(examples_left / rate))
-    return f"{rate:.3g} videos/s  waiting for data {values['data_wait_frac']:.0%}  {left} left"
+    return f"{rate:.3g} videos/s  data wait {values['data_wait_frac']:.0%}  {left} left"

@@ -1,4 +1,5 @@
 import json
+import re
 import struct
 
 import cv2
@@ -68,3 +69,16 @@ def test_without_a_terminal_figures_come_as_lines(caplog, capsys):
             view.note("evaluated")
     assert caplog.messages == ["step 5/10  loss 1.5 (exits 1.5)  top-1 12%", "evaluated"]
     assert "training" not in capsys.readouterr().err  # no bar
+
+
+def test_on_a_terminal_a_bar_shows_progress_pace_and_time_left(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with ProgressView(10, 16, 0) as view:
+        view.step(5)
+        values = {"loss/total": 1.5, "loss/exits": 1.5, "top1": 12.0}
+        view.figures(5, {**values, "examples_per_sec": 0.01, "data_wait_frac": 0.25})
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err).splitlines()
+    assert any(line.startswith("step 5/10  loss 1.5 (exits 1.5)  top-1 12%  0.01 videos/s") for line in lines)
+    assert lines[-1].startswith("training ")
+    assert "5/10" in lines[-1]
+    assert "data wait 25%  2:13:20 left" in lines[-1]
