@@ -40,6 +40,7 @@ FREE_KEYS = (
     "data.max_bad_frac",
     "train.log_every",
     "train.eval_every",
+    "train.eval_pictures",
     "train.checkpoint_every",
 )
 """What may change when a run goes on, as it does not change the parameters."""
@@ -108,6 +109,7 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "sync_batch_norm": False,
             "log_every": 20,
             "eval_every": 0,  # 0: at the end
+            "eval_pictures": 4,  # held-out videos drawn for TensorBoard at every evaluation
             "checkpoint_every": 500,
             "best_metric": "top1",
         }
@@ -320,6 +322,7 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.parallel": (lambda x: x in ("pmap", "shard_map"), "choose pmap or shard_map"),
     "train.log_every": _AT_LEAST_1,
     "train.eval_every": _AT_LEAST_0,
+    "train.eval_pictures": _AT_LEAST_0,
     "train.checkpoint_every": _AT_LEAST_0,
 }
 """Key to a test and what it says of valid values. ``create_model`` and ``ClipSpec`` check the rest."""

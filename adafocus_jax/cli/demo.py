@@ -15,6 +15,7 @@ from rich.table import Table
 
 import adafocus_jax
 from adafocus_jax.cli.main import run_command
+from adafocus_jax.config import make_model
 from adafocus_jax.data.records import open_records
 from adafocus_jax.demo.report import demo_report, truth_extra
 from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
@@ -23,8 +24,10 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.evaluate.videos import video_prediction
+from adafocus_jax.flops import model_cost
 from adafocus_jax.types import VideoPrediction
 from adafocus_jax.visualize.report import write_report
+from adafocus_jax.visualize.run import EVALUATION_FOLDER, read_run
 
 CONFIG = Path(adafocus_jax.__file__).parents[1] / "configs" / "demo.py"
 
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not CONFIG.is_file():
         raise UserError(f"no {CONFIG}: the demo runs from a checkout of the repository (pip install -e .)")
     out, start = Path(args.out), time.monotonic()
-    videos, records, workdir, evaluation = (out / name for name in ("videos", "records", "run", "evaluation"))
+    videos, records, workdir = (out / name for name in ("videos", "records", "run"))
     console = Console()
     console.rule("1/6 making videos")
     write_videos(
@@ -95,18 +98,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         *settings,
     )
     console.rule("4/6 evaluating")
-    figures = _call(
-        "evaluate",
-        "--checkpoint",
-        workdir,
-        "--controls",
-        "--early-exit",
-        "--out",
-        evaluation,
-        "--batch-size",
-        50,
-    )
-    with np.load(evaluation / "predictions.npz") as archive:
+    figures = _call("evaluate", "--checkpoint", workdir, "--controls", "--early-exit", "--batch-size", 50)
+    with np.load(workdir / EVALUATION_FOLDER / "predictions.npz") as archive:
         found = Predictions(**archive)
     truth = json.loads((videos / "truth.json").read_text())
     shown, score = _compare(workdir, records, found, figures, truth)
@@ -121,10 +114,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "--overlay",
     )
     console.rule("6/6 writing the report")
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    report = out / "report" / "index.html"
-    report.parent.mkdir(exist_ok=True)
-    write_report(report, demo_report(figures, score, rows, shown))
+    report, trained = out / "report" / "index.html", read_run(workdir)
+    write_report(report, demo_report(trained, model_cost(make_model(trained.config)), score, shown))
     _print_verdict(console, figures, score, len(shown.classes))
     console.print(
         f"report: {report.resolve()}   ({time.monotonic() - start:.0f} s)",

@@ -25,6 +25,7 @@ from adafocus_jax.models import VideoModel
 from adafocus_jax.types import VideoBatch
 from adafocus_jax.visualize.curves import Series, accuracy_cost
 from adafocus_jax.visualize.files import write_png
+from adafocus_jax.visualize.run import EVALUATION_FOLDER, write_figures
 
 CONTROLS = (("learned", "uniform"), ("random", "learned"), ("centre", "learned"), ("random", "uniform"))
 """(spatial, temporal) of the controls: the same networks, one policy or both replaced."""
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         metavar="DIR",
-        help="where predictions.npz and the curve go (default: the checkpoint's folder)",
+        help="where figures.json, predictions.npz and the curve go (default: the checkpoint's folder)",
     )
 
 
@@ -78,11 +79,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Scores, prints tables, writes files; returns the figures."""
     trained = load_model(args)
     args.metric = args.metric or trained.best_metric
-    out = Path(args.out) if args.out else trained.folder.parent / "evaluation"
+    out = Path(args.out) if args.out else trained.folder.parent / EVALUATION_FOLDER
     out.mkdir(parents=True, exist_ok=True)
     found = _predict(trained, trained.model, args, args.split, "evaluating")
     costs = args.crops * trained.exit_gflops
     figures: dict[str, Any] = {
+        "split": args.split,
         "videos": len(found.index),
         "step": trained.checkpoint.step,
         "crops": args.crops,
@@ -97,6 +99,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         figures["controls"] = _score_controls(trained, args, figures)
     if args.early_exit:
         figures["early_exit"] = _early_exit(trained, args, found, out)
+    write_figures(out, figures)
     Console().print(f"written to {out}", highlight=False, soft_wrap=True)
     return figures
 

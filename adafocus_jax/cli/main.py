@@ -25,6 +25,7 @@ COMMANDS = {
     "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
     "benchmark": "how fast reading is on this machine, against the usual ways, and how many cores training needs",
     "predict": "classify videos and draw what the model looked at",
+    "report": "one HTML page about a training run: curves, evaluations, cost, what it looks at",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the

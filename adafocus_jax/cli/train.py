@@ -25,6 +25,7 @@ from adafocus_jax.config import (
     train_options,
 )
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
+from adafocus_jax.data.records import RecordSource
 from adafocus_jax.data.sources import open_data
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
@@ -32,6 +33,7 @@ from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.models import VideoModel
 from adafocus_jax.train import TrainingDivergedError, TrainOptions, train
 from adafocus_jax.types import VideoBatch
+from adafocus_jax.visualize.pictures import evaluation_pictures
 
 _DESCRIPTION = """\
 Trains the model of a config file on prepared records, or on a folder of videos as it is, on all local devices.
@@ -137,11 +139,17 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
             f"split {data['val_split']} has other classes than {data['train_split']}: prepare both together"
         )
     size = round_up_to_devices(min(options.batch_size, len(held_out)))
+    drawn = settings["train"]["eval_pictures"] if jax.process_index() == 0 else 0
+    if not isinstance(held_out, RecordSource):
+        drawn = 0  # videos as they are do not tell when their frames stand
 
-    def evaluate(variables: dict[str, Any]) -> dict[str, float]:
+    def evaluate(variables: dict[str, Any]) -> dict[str, float | np.ndarray]:
         predict = make_predict_function(model, variables)
         reading = {key: data[key] for key in ("num_threads", "on_bad_record", "max_bad_frac")}
-        found = eval_batches(held_out, spec, batch_size=size, **reading)
-        return dict(classification(predict_split(predict, (VideoBatch(**batch) for batch in found))))
+        batches = eval_batches(held_out, spec, batch_size=size, **reading)
+        found = predict_split(predict, (VideoBatch(**batch) for batch in batches))
+        return dict(classification(found)) | (
+            evaluation_pictures(held_out, spec, found, drawn) if drawn else {}
+        )
 
     return evaluate

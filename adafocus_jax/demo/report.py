@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from adafocus_jax.demo.score import PolicyScore, source_frames
+from adafocus_jax.flops import ModelCost
 from adafocus_jax.types import VideoPrediction
-from adafocus_jax.visualize.curves import (
-    Series,
-    accuracy_cost,
-    class_scores,
-    temporal_weights,
-    training_curves,
-)
-from adafocus_jax.visualize.frames import contact_sheet
-from adafocus_jax.visualize.report import Headline, Picture, Report, Section, Table
-
-PANELS = {
-    "loss (nats)": ("loss/total", "loss/exits", "loss/temporal", "loss/spatial"),
-    "top-1 accuracy (%)": ("top1",),
-}
-"""Metrics of the training log to draw, by axis."""
+from adafocus_jax.visualize.report import Headline, Report, Section, Table
+from adafocus_jax.visualize.run import Run
+from adafocus_jax.visualize.run_report import run_report
+from adafocus_jax.visualize.sections import video_section
 
 
-def demo_report(
-    figures: Mapping[str, Any],
-    score: PolicyScore,
-    rows: Sequence[Mapping[str, float]],
-    shown: VideoPrediction,
-) -> Report:
-    """Puts the page together.
+def demo_report(run: Run, cost: ModelCost, score: PolicyScore, shown: VideoPrediction) -> Report:
+    """The report of the demo's run, and above it what only made videos can tell.
 
     Args:
-      figures: what ``adafocus evaluate --controls --early-exit`` returned.
+      run: with figures of ``adafocus evaluate --controls --early-exit``.
+      cost: of its model.
       score: of the learned policy against the truth.
-      rows: lines of metrics.jsonl.
       shown: a held-out video, with its truth in ``extra``.
     """
+    any_run = run_report(run, cost, num_steps=run.config["train"]["steps"])
+    assert run.figures is not None
+    figures = run.figures
     chance = 100 / len(shown.classes)
-    return Report(
+    return replace(
+        any_run,
         title="Uni-AdaFocus: where and when it looked",
         summary=(
             "A tiny model learned from made videos to find a small figure that is there in a quarter of the frames, "
@@ -63,48 +53,19 @@ def demo_report(
             ),
         ),
         sections=(
-            _look(shown),
-            _policies(figures, score),
-            _exits(figures),
-            Section("Training", content=(_training(rows),)),
+            video_section(
+                "One held-out video",
+                shown,
+                f"Its true class is {shown.extra['true_class']}. The dashed boxes are the truth, which the model never "
+                "sees.",
+            ),
+            _truth(score),
+            *any_run.sections,
         ),
     )
 
 
-def _look(shown: VideoPrediction) -> Section:
-    truth = shown.extra.get("true_class", "unknown")
-    return Section(
-        "One held-out video",
-        (f"Its true class is {truth}. The dashed boxes are the truth, which the model never sees.",),
-        (
-            Picture(
-                contact_sheet(shown),
-                "Candidate frames, the chosen ones, and the patches cut from them.",
-                "Frames with boxes",
-            ),
-            Picture(
-                temporal_weights(shown),
-                "The temporal policy: where in the video the focus frames are drawn.",
-                "Weights over time",
-            ),
-            Picture(
-                class_scores(shown),
-                "Class scores exit by exit, from the first glance frame to the last patch.",
-                "Scores per exit",
-            ),
-        ),
-    )
-
-
-def _policies(figures: Mapping[str, Any], score: PolicyScore) -> Section:
-    controls = Table(
-        "Same networks, same number and size of patches, one policy or both replaced",
-        ("patches", "frames", "top-1 %", "mAP %"),
-        tuple(
-            (row["spatial"], row["temporal"], f"{row['top1']:.1f}", f"{row['mAP']:.1f}")
-            for row in figures["controls"]
-        ),
-    )
+def _truth(score: PolicyScore) -> Section:
     where = Table(
         "Where the patches lie, over chosen frames that hold the figure",
         ("boxes", "figure covered %", "centre in patch %"),
@@ -117,29 +78,7 @@ def _policies(figures: Mapping[str, Any], score: PolicyScore) -> Section:
             )
         ),
     )
-    return Section("What the policies are worth", content=(controls, where))
-
-
-def _exits(figures: Mapping[str, Any]) -> Section:
-    names, values = list(figures["exits"]), list(figures["exits"].values())
-    table = Table(
-        "Top-1 of every exit",
-        ("exit", "top-1 %"),
-        tuple((n.split("_")[0], f"{v:.1f}") for n, v in zip(names, values, strict=True)),
-    )
-    curves = [Series(name, c["gflops"], c["top1"]) for name, c in figures["early_exit"].items()]
-    picture = Picture(
-        accuracy_cost(curves),
-        "Easy videos leave after the glance, hard ones look on. Thresholds are solved on the training split.",
-        "Accuracy against cost",
-    )
-    return Section("Early exit", content=(picture, table))
-
-
-def _training(rows: Sequence[Mapping[str, float]]) -> Picture:
-    return Picture(
-        training_curves(rows, PANELS), "Loss terms and accuracy while training.", "Training curves"
-    )
+    return Section("Where it looked", content=(where,))
 
 
 def truth_extra(truth: Mapping[str, Any], classes: Sequence[str], num_candidates: int) -> dict[str, object]:

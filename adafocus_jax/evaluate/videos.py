@@ -1,4 +1,4 @@
-"""Single videos, from file to prediction, with all that the pictures need."""
+"""Single videos, from file or record to prediction, with all that the pictures need."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.decode import DecodeError
-from adafocus_jax.data.pipeline import ClipSpec, load_clip
+from adafocus_jax.data.pipeline import load_clip
+from adafocus_jax.data.records import Record, RecordSource
+from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.early_exit import ExitPolicy
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import usable_exits
@@ -59,6 +62,40 @@ def predict_videos(
         )
         found = predict_split(predict, [batch])
         yield video_prediction(str(path), classes, clip.frames, clip.times_sec, found, 0, exit_gflops, policy)
+
+
+def record_predictions(
+    source: RecordSource,
+    spec: ClipSpec,
+    classes: tuple[str, ...],
+    predictions: Predictions,
+    exit_gflops: np.ndarray,
+    policy: ExitPolicy | None = None,
+    *,
+    count: int,
+) -> Iterator[VideoPrediction]:
+    """The ``count`` first records of ``source`` that ``predictions`` hold; ``extra`` has their ``true_class``.
+
+    Raises:
+      RecordError: a record does not read.
+    """
+    for row in np.argsort(predictions.index)[:count].tolist():
+        record = source[int(predictions.index[row])]
+        frames, times_sec = _test_frames(record, spec)
+        found = video_prediction(
+            record.name, classes, frames, times_sec, predictions, row, exit_gflops, policy
+        )
+        found.extra["true_class"] = ", ".join(source.classes[label] for label in record.labels)
+        yield found
+
+
+def _test_frames(record: Record, spec: ClipSpec) -> tuple[np.ndarray, np.ndarray]:
+    """The candidates as ``eval_batches`` cuts them, ``[N, S, S, 3]`` uint8, and when they stand, ``[N]`` seconds."""
+    frames = np.empty((spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8)
+    writer = ClipWriter(spec, [frames], None)
+    for number, frame in record.read(writer.choose, writer.reduce):
+        writer.write(number, frame)
+    return frames, record.times_sec[segment_indices(len(record.frames), spec.num_candidates)]
 
 
 def video_prediction(

@@ -8,12 +8,17 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
+from tensorboardX.proto.summary_pb2 import Summary
+
+from adafocus_jax.data.records import encode_frame
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,17 @@ class MetricWriter:
                 file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
             for name, value in values.items():
                 self._board.add_scalar(f"{split}/{name}", value, step)
+
+    def images(self, split: str, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Pictures by name, RGB uint8 ``[H, W, 3]``, for TensorBoard alone."""
+        if self._writes:
+            for name, image in images.items():
+                # Not add_image, whose PNGs of video frames would soon outgrow the checkpoints.
+                jpeg = encode_frame(image, quality=90)
+                drawn = Summary.Image(height=image.shape[0], width=image.shape[1], colorspace=3)
+                drawn.encoded_image_string = jpeg
+                value = Summary.Value(tag=f"{split}/{name}", image=drawn)
+                self._board.file_writer.add_summary(Summary(value=[value]), step)
 
     def close(self) -> None:
         """Writes what is buffered."""
@@ -119,6 +135,14 @@ class ProgressView:
         self._bar.update(self._task, description=pace)
         self.note(f"step {step}/{self._num_steps}  {describe_losses(values)}  {pace}".rstrip())
 
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Says beside the bar that something else than training takes the time."""
+        before = self._bar.tasks[0].description
+        self._bar.update(self._task, description=what)
+        yield
+        self._bar.update(self._task, description=before)
+
     def note(self, text: str) -> None:
         """A line that stays."""
         if self._live:
@@ -145,9 +169,9 @@ def describe_pace(values: Mapping[str, float], examples_left: int) -> str:
     """Speed and the time that the rest will take; empty where nothing was measured.
 
     >>> describe_pace({"examples_per_sec": 100.0, "data_wait_frac": 0.02}, examples_left=12000)
-    '100 examples/s  data 2%  2:00 left'
+    '100 videos/s  data wait 2%  0:02:00 left'
     """
     if not (rate := values.get("examples_per_sec")):
         return ""
-    minutes, seconds = divmod(round(examples_left / rate), 60)
-    return f"{rate:.3g} examples/s  data {values['data_wait_frac']:.0%}  {minutes}:{seconds:02} left"
+    left = timedelta(seconds=round(examples_left / rate))
+    return f"{rate:.3g} videos/s  data wait {values['data_wait_frac']:.0%}  {left} left"

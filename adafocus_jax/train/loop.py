@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 Batches = Callable[[int], Iterable[Mapping[str, np.ndarray]]]
 """From the first step wanted to the batches of this process from there on, fields of ``VideoBatch``."""
-Evaluate = Callable[[dict[str, Any]], dict[str, float]]
-"""From ``{"params", "batch_stats"}`` on the host to named numbers."""
+Evaluate = Callable[[dict[str, Any]], Mapping[str, float | np.ndarray]]
+"""From ``{"params", "batch_stats"}`` on the host to named numbers, and pictures as RGB uint8 ``[H, W, 3]``."""
 
 
 @dataclass(frozen=True)
@@ -255,12 +255,15 @@ class _Run:
     def _evaluate(self, done: int, host: TrainState) -> dict[str, float]:
         """The numbers; none if a signal came meanwhile."""
         assert self.evaluate is not None
-        metrics: dict[str, float] = {}
-        with self.signals.interruptible():
-            metrics = self.evaluate(host.variables)
+        found: Mapping[str, float | np.ndarray] = {}
+        with self.view.doing("evaluating"), self.signals.interruptible():
+            found = self.evaluate(host.variables)
+        pictures = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+        metrics = {name: float(value) for name, value in found.items() if name not in pictures}
         if metrics:
             self.metrics = metrics
             self.writer.write("eval", done, metrics)
+            self.writer.images("eval", done, pictures)
             figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             self.view.note(f"step {done} evaluation  {figures}")
         return metrics

@@ -95,11 +95,31 @@ def fetch_scalars(scalars: Mapping[str, Array]) -> dict[str, float]:
     return {name: float(_first_copy(value).reshape(())) for name, value in scalars.items()}
 
 
+def box_steps_px(boxes: Array) -> Array:
+    """How far the box's centre moves from each chosen frame to the next; 0 where there is but one.
+
+    Args:
+      boxes: ``[B, F, 4]`` float, pixels: top, left, height, width.
+
+    Returns:
+      ``[B, max(F - 1, 1)]`` in pixels.
+
+    Example:
+      >>> box_steps_px(jnp.array([[[0.0, 0, 10, 10], [3, 4, 10, 10], [2, 3, 12, 12]]])).tolist()
+      [[5.0, 0.0]]
+    """
+    centres = boxes[..., :2] + boxes[..., 2:] / 2
+    # The first box stands twice where it is alone: the mean over no steps is no number.
+    following = centres[:, 1:] if centres.shape[1] > 1 else centres
+    return jnp.linalg.norm(following - centres[:, : following.shape[1]], axis=-1)
+
+
 def policy_statistics(out: ModelOutput) -> dict[str, Array]:
     """Means that show a policy's collapse, float32 scalars.
 
     ``weight_entropy``: of the frame weights, over log G: 1 is uniform, 0 one frame. ``box_height_px``,
-    ``box_width_px``. ``saturated_frac``: share of actions below 0.01 or above 0.99.
+    ``box_width_px``. ``box_step_px``: of ``box_steps_px``. ``saturated_frac``: share of actions below 0.01 or above
+    0.99.
     """
     weights = jnp.asarray(out.frame_weights)
     entropy = -jnp.sum(jax.scipy.special.xlogy(weights, weights), axis=-1) / np.log(weights.shape[-1])
@@ -109,6 +129,7 @@ def policy_statistics(out: ModelOutput) -> dict[str, Array]:
         "weight_entropy": entropy.mean(),
         "box_height_px": out.boxes[..., 2].mean(),
         "box_width_px": out.boxes[..., 3].mean(),
+        "box_step_px": box_steps_px(out.boxes).mean(),
         "saturated_frac": saturated.mean(dtype=jnp.float32),
     }
 

@@ -29,6 +29,9 @@ from adafocus_jax.visualize.style import (
     write_text,
 )
 
+FEW = 12
+"""Points of training that are marked one by one."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -134,7 +137,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], panels: Mapping[str, Se
                 _training_line(axes, PALETTE[i % len(PALETTE)], name, points)
         dress(axes, "step", ylabel)
         axes.label_outer()
-        add_legend(axes, axes.get_legend_handles_labels()[0], columns=2)
+        add_legend(axes, axes.get_legend_handles_labels()[0], columns=3 if max(map(len, names)) < 17 else 2)
     return to_image(figure)
 
 
@@ -170,4 +173,6 @@ def _training_line(axes: Axes, colour: str, name: str, points: np.ndarray) -> No
         axes.plot(steps, values, color=colour, linewidth=1.5, alpha=0.3)
     mean = np.convolve(values, np.full(window, 1 / window), mode="valid")
     first = (window - 1) // 2
-    axes.plot(steps[first : first + len(mean)], mean, color=colour, linewidth=3, label=name)
+    marker = "o" if len(values) <= FEW else None  # a line through one point is no line
+    shown = slice(first, first + len(mean))
+    axes.plot(steps[shown], mean, color=colour, linewidth=3, marker=marker, markersize=11, label=name)

@@ -29,6 +29,15 @@ def png_bytes(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
 
 
+def jpeg_bytes(image: np.ndarray) -> bytes:
+    """An RGB ``uint8 [H, W, 3]`` image as the bytes of a JPEG file, of a quality at which text stays clean.
+
+    >>> jpeg_bytes(np.zeros((2, 3, 3), np.uint8))[:2].hex()
+    'ffd8'
+    """
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes ``data`` to ``path``, whose folders are made. A reader sees the old file or the new one."""
     path = Path(path)

@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from adafocus_jax.visualize.files import png_bytes, write_bytes
+from adafocus_jax.visualize.files import jpeg_bytes, png_bytes, write_bytes
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Picture:
     """RGB ``uint8 [H, W, 3]``."""
     caption: str
     alt: str
+    photo: bool = False
+    """Embedded as JPEG, at a fraction of the size: for what holds video frames."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,9 @@ def _cell_class(column: list[str]) -> str:
 
 def _picture(picture: Picture) -> Iterator[str]:
     height, width = picture.image.shape[:2]
-    data = base64.b64encode(png_bytes(picture.image)).decode()
-    yield f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}"'
+    kind, encode = ("jpeg", jpeg_bytes) if picture.photo else ("png", png_bytes)
+    data = base64.b64encode(encode(picture.image)).decode()
+    yield f'<figure><img src="data:image/{kind};base64,{data}" width="{width}" height="{height}"'
     yield f' alt="{escape(picture.alt)}"><figcaption>{escape(picture.caption)}</figcaption></figure>'
 
 
@@ -160,6 +163,7 @@ th, td { text-align: left; padding: .4rem .8rem .4rem 0; border-bottom: 1px soli
   vertical-align: top }
 thead th { color: var(--muted); font-weight: 600; vertical-align: bottom; min-width: 4.5em }
 tbody th { font-weight: 400; min-width: 6.5rem }
+tbody th, tbody td { overflow-wrap: anywhere }
 .figure { text-align: right; font-variant-numeric: tabular-nums }
 td.figure { white-space: nowrap }
 th:last-child, td:last-child { padding-right: 0 }

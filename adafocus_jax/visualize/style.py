@@ -72,10 +72,11 @@ def dress(axes: Axes, xlabel: str, ylabel: str) -> None:
 
 
 def add_legend(parent: Figure | Axes, handles: Sequence[Artist], columns: int) -> None:
-    """A legend under the axes of a figure, or inside one axes; its labels are taken as plain text."""
+    """A legend under the axes of a figure, or above one axes; its labels are taken as plain text."""
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
     legend = parent.legend(
         handles=list(handles),
-        loc="outside lower center" if isinstance(parent, Figure) else "best",
+        **({"loc": "outside lower center"} if isinstance(parent, Figure) else place),
         ncols=columns,
         fontsize=TEXT_PX - 2,
         labelcolor=INK,

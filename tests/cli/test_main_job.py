@@ -74,7 +74,9 @@ def test_evaluate_writes_figures_predictions_and_curve(job, tmp_path):
         "predictions.npz",
         "early_exit.csv",
         "early_exit.png",
+        "figures.json",
     }
+    assert json.loads((tmp_path / "out" / "figures.json").read_text()) == figures
     with np.load(tmp_path / "out" / "predictions.npz") as found:
         assert found["exit_logits"].shape == (10, 6, 10)
     assert not (job / "run" / "checkpoints" / "early_exit.json").exists()  # predict looks at one crop
@@ -220,7 +222,7 @@ def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
 
 
 def test_help_of_every_command_has_an_example(capsys):
-    for command in ("demo", "prepare", "train", "evaluate", "predict"):
+    for command in ("demo", "prepare", "train", "evaluate", "predict", "report"):
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0

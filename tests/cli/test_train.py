@@ -12,8 +12,7 @@ import jax
 import pytest
 
 from adafocus_jax.checkpoint import load_checkpoint
-from adafocus_jax.cli.main import main, run_command
-from adafocus_jax.demo.videos import write_videos
+from adafocus_jax.cli.main import main
 from adafocus_jax.train import TrainingDivergedError
 
 ROOT = Path(__file__).parents[2]
@@ -36,16 +35,6 @@ def _compile_fast():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module")
-def records(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("train")
-    write_videos(out / "videos", num_train=10, num_test=10, workers=1, progress=False)
-    videos = out / "videos"
-    prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
-    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
-    return out / "records"
 
 
 def words(records, workdir, *flags):

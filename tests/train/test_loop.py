@@ -38,7 +38,12 @@ def uninterrupted(toy, tmp_path_factory):
     jax.config.update("jax_disable_most_optimizations", True)
     workdir = tmp_path_factory.mktemp("uninterrupted")
     scores = iter([30.0, 20.0, 10.0])
-    result = toy.run(workdir, eval_every=4, evaluate=lambda variables: {"top1": next(scores), "top5": 99.0})
+    picture = np.zeros((4, 4, 3), np.uint8)
+
+    def evaluate(variables):
+        return {"top1": next(scores), "top5": 99.0, "clip/frames": picture}
+
+    result = toy.run(workdir, eval_every=4, evaluate=evaluate)
     assert (result.step, result.signal, result.metrics) == (12, None, {"top1": 10.0, "top5": 99.0})
     return workdir
 
@@ -50,7 +55,8 @@ def test_a_run_learns_and_leaves_log_and_checkpoints(uninterrupted):
     assert train[-1]["examples_per_sec"] > 0
     assert 0 <= train[-1]["data_wait_frac"] <= 1
     assert [(row["step"], row["top1"]) for row in evaluations] == [(4, 30.0), (8, 20.0), (12, 10.0)]
-    assert list((uninterrupted / "tensorboard").iterdir())
+    (board,) = (uninterrupted / "tensorboard").iterdir()
+    assert b"eval/clip/frames" in board.read_bytes()
     assert load_checkpoint(uninterrupted).step == 4
     assert load_checkpoint(uninterrupted, "latest").step == 12
 

@@ -12,7 +12,13 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.models import init_variables
 from adafocus_jax.train.optimizer import make_optimizer
 from adafocus_jax.train.state import create_state, run_keys
-from adafocus_jax.train.step import check_batch_size, fetch_scalars, make_train_step, policy_statistics
+from adafocus_jax.train.step import (
+    box_steps_px,
+    check_batch_size,
+    fetch_scalars,
+    make_train_step,
+    policy_statistics,
+)
 from adafocus_jax.types import ModelOutput
 
 BOTH = pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
@@ -132,5 +138,23 @@ def test_policy_statistics_in_closed_form():
     out = ModelOutput(**{**rest, "frame_weights": weights, "actions": actions, "boxes": boxes})
     statistics = {name: float(value) for name, value in policy_statistics(out).items()}
     assert statistics == pytest.approx(
-        {"weight_entropy": 0.5, "box_height_px": 20, "box_width_px": 30, "saturated_frac": 0.5}
+        {
+            "weight_entropy": 0.5,
+            "box_height_px": 20,
+            "box_width_px": 30,
+            "box_step_px": np.hypot(10, 10),
+            "saturated_frac": 0.5,
+        }
     )
+
+
+@pytest.mark.parametrize("step", [(3.0, 4.0), (0.0, 0.0), (-5.0, 12.0)])
+def test_boxes_that_move_evenly_step_by_their_pace_whatever_their_size(step):
+    sides = jnp.array([20.0, 10, 30, 14])
+    centres = 50 + jnp.arange(4.0)[:, None] * jnp.array(step)[None]
+    boxes = jnp.concatenate([centres - sides[:, None] / 2, jnp.stack([sides, sides], axis=1)], axis=1)
+    np.testing.assert_allclose(box_steps_px(boxes[None]), [[np.hypot(*step)] * 3], rtol=1e-6)
+
+
+def test_a_single_box_does_not_move():
+    np.testing.assert_array_equal(box_steps_px(jnp.ones((3, 1, 4))), np.zeros((3, 1)))
