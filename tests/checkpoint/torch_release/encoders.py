@@ -8,7 +8,15 @@ torch = pytest.importorskip("torch", reason="parity tests need PyTorch (pip inst
 nn = torch.nn
 
 IMAGENET_CLASSES = 1000
-MOBILENET_V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+MOBILENET_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 """Rows of expansion, channels, repeats and stride of the first (Sandler et al., table 2)."""
 
 

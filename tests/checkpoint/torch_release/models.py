@@ -161,7 +161,9 @@ class PooledExits(AdaFocus):
 
     def __init__(self, sizes, global_cnn, local_cnn, map_side=7, pooled=4096):
         super().__init__(sizes, global_cnn, local_cnn, map_side)
-        self.global_CNN_fc, self.local_CNN_fc = (head(cnn.width, sizes.classes) for cnn in (global_cnn, local_cnn))
+        self.global_CNN_fc, self.local_CNN_fc = (
+            head(cnn.width, sizes.classes) for cnn in (global_cnn, local_cnn)
+        )
         self.aux_fc = nn.Linear(global_cnn.width, sizes.classes)
         c = self.classifier = nn.Module()
         c.global_mlp, c.local_mlp = Hidden(global_cnn.width, pooled), Hidden(local_cnn.width, pooled)
