@@ -346,11 +346,16 @@ class AdaFocus(nn.Module):
             boxes=boxes,
         )
 
+    @property
+    def num_rounds(self) -> int:
+        """T1, the rounds of the temporal loss."""
+        return num_rounds(self.num_glance)
+
     def _temporal_logits(self, glance: Glance, draws: Draws | None) -> Array | None:
         if self.temporal_estimator == "straight_through" or self.temporal != "learned":
             return None
         weights = jax.nn.softmax(glance.frame_logits, axis=-1)
-        rounds = num_rounds(self.num_glance)
+        rounds = self.num_rounds
         if self.temporal_estimator == "exact":
             coefficients = exact_coefficients(weights, rounds)
         elif draws is None or draws.gumbel is None:

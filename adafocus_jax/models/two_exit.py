@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from adafocus_jax.models.adafocus import AdaFocus, GlanceExits
+from adafocus_jax.ops.temporal_logits import num_rounds
 from adafocus_jax.types import Array
 
 
@@ -26,6 +27,11 @@ class TwoExitAdaFocus(AdaFocus):
 
     pool_time: bool = False
     """The final heads see the mean feature of all frames, instead of voting on each."""
+
+    @property
+    def num_rounds(self) -> int:
+        """T1; the release rounds G / 3 to the nearest with X3D, and down otherwise."""
+        return num_rounds(self.num_glance, nearest=self.pool_time)
 
     def setup_exits(self) -> None:
         """Beside the auxiliary heads, so that optimizer groups see heads of one kind."""

@@ -19,9 +19,9 @@ MAX_SUBSETS = 1 << 16
 _TINY = 1e-30
 
 
-def num_rounds(num_glance: int) -> int:
-    """``T1 = G // 3`` rounds, at least one: sets of 0 … T1 − 1 removed frames."""
-    return max(1, num_glance // 3)
+def num_rounds(num_glance: int, nearest: bool = False) -> int:
+    """``T1 = G // 3`` rounds (``nearest``: rounded G / 3), at least one: sets of 0 … T1 − 1 removed frames."""
+    return max(1, round(num_glance / 3) if nearest else num_glance // 3)
 
 
 def exact_coefficients(weights: Array, rounds: int) -> Array:
