@@ -140,16 +140,16 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
         )
     size = round_up_to_devices(min(options.batch_size, len(held_out)))
     drawn = settings["train"]["eval_pictures"] if jax.process_index() == 0 else 0
-    if not isinstance(held_out, RecordSource):
-        drawn = 0  # videos as they are do not tell when their frames stand
 
     def evaluate(variables: dict[str, Any]) -> dict[str, float | np.ndarray]:
         predict = make_predict_function(model, variables)
         reading = {key: data[key] for key in ("num_threads", "on_bad_record", "max_bad_frac")}
         batches = eval_batches(held_out, spec, batch_size=size, **reading)
         found = predict_split(predict, (VideoBatch(**batch) for batch in batches))
-        return dict(classification(found)) | (
-            evaluation_pictures(held_out, spec, found, drawn) if drawn else {}
-        )
+        figures: dict[str, float | np.ndarray] = dict(classification(found))
+        # Videos as they are do not tell when their frames stand.
+        if drawn and isinstance(held_out, RecordSource):
+            figures |= evaluation_pictures(held_out, spec, found, drawn)
+        return figures
 
     return evaluate
