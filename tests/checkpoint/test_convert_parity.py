@@ -1,4 +1,4 @@
-"""Parts of the networks, converted from the names they ship with, against PyTorch. Whole models: test_release_parity."""
+"""Parts of the networks, converted from the names they ship with, against PyTorch; whole: test_release_parity."""
 
 import jax
 import jax.numpy as jnp
@@ -129,11 +129,8 @@ def test_pooling_classifier(release, converted):
 def test_interpolated_actions(release, places):
     actions = torch.rand(2, places, 4, generator=torch.Generator().manual_seed(0))
     everywhere = np.broadcast_to(np.arange(24, dtype=np.int32), (2, 24))
-    assert_close(
-        interpolate_actions(jnp.asarray(actions.numpy()), everywhere, 24),
-        release.spread_actions(actions, 24),
-        1e-5,
-    )
+    actual = interpolate_actions(jnp.asarray(actions.numpy()), everywhere, 24)
+    assert_close(actual, release.spread_actions(actions, 24), 1e-5)
 
 
 @pytest.mark.parametrize("method", ["gather", "matrix"])
