@@ -5,15 +5,30 @@ Nothing here is shared with the package. Videos are ``[B, T, 3, H, W]`` floats, 
 
 from .encoders import X3D, MobileNetV2, ResNet
 from .losses import loss_terms
-from .models import PooledExits, Sizes, TwoHeadsTSM, TwoHeadsX3D
+from .models import (
+    PooledClassifier,
+    PooledExits,
+    Sizes,
+    SpatialPolicy,
+    TemporalPolicy,
+    TwoHeadsTSM,
+    TwoHeadsX3D,
+)
+from .ops import boxes_of, crop, spread_actions
 
 __all__ = [
     "X3D",
     "MobileNetV2",
+    "PooledClassifier",
     "PooledExits",
     "ResNet",
     "Sizes",
+    "SpatialPolicy",
+    "TemporalPolicy",
     "TwoHeadsTSM",
     "TwoHeadsX3D",
+    "boxes_of",
+    "crop",
     "loss_terms",
+    "spread_actions",
 ]

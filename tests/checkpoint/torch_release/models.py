@@ -154,6 +154,26 @@ def head(inputs, classes):
     return nn.Sequential(nn.Dropout(0), nn.Linear(inputs, classes))
 
 
+class PooledClassifier(nn.Module):
+    def __init__(self, global_width, local_width, pooled, sizes):
+        super().__init__()
+        self.global_mlp, self.local_mlp = Hidden(global_width, pooled), Hidden(local_width, pooled)
+        self.global_classifiers = nn.ModuleList(head(pooled, sizes.classes) for _ in range(sizes.glance))
+        self.local_classifiers = nn.ModuleList(head(2 * pooled, sizes.classes) for _ in range(sizes.focus))
+
+    def forward(self, features, local):
+        """Glance features, and focus features of each pass, to exit logits ``[B, E, K]`` of each pass."""
+        glance = self.global_mlp(features)
+        early = [linear(glance[:, g]) for g, linear in enumerate(self.global_classifiers)]
+        passes = []
+        for features in local:
+            closer = self.local_mlp(features)
+            both = torch.cat([closer, glance[:, -1:].expand_as(closer)], -1)
+            late = [linear(both[:, f]) for f, linear in enumerate(self.local_classifiers)]
+            passes.append(torch.stack(early + late, 1))
+        return passes
+
+
 class PooledExits(AdaFocus):
     """``uni_adafocus``: an exit after every frame."""
 
@@ -165,10 +185,8 @@ class PooledExits(AdaFocus):
             head(cnn.width, sizes.classes) for cnn in (global_cnn, local_cnn)
         )
         self.aux_fc = nn.Linear(global_cnn.width, sizes.classes)
-        c = self.classifier = nn.Module()
-        c.global_mlp, c.local_mlp = Hidden(global_cnn.width, pooled), Hidden(local_cnn.width, pooled)
-        c.global_classifiers = nn.ModuleList(head(pooled, sizes.classes) for _ in range(sizes.glance))
-        c.local_classifiers = nn.ModuleList(head(2 * pooled, sizes.classes) for _ in range(sizes.focus))
+        widths = global_cnn.width, local_cnn.width
+        self.classifier = PooledClassifier(*widths, pooled, sizes)
 
     def policy_input(self, x):
         return x
@@ -180,15 +198,7 @@ class PooledExits(AdaFocus):
         return self.aux_fc(x)
 
     def exits(self, features, logits, local):
-        c = self.classifier
-        glance = c.global_mlp(features)
-        early = [linear(glance[:, g]) for g, linear in enumerate(c.global_classifiers)]
-        passes = []
-        for features in local:
-            both = torch.cat([c.local_mlp(features), glance[:, -1:].expand(-1, self.sizes.focus, -1)], -1)
-            late = [linear(both[:, f]) for f, linear in enumerate(c.local_classifiers)]
-            passes.append(torch.stack(early + late, 1))
-        return passes
+        return self.classifier(features, local)
 
 
 class Shifted(nn.Module):
