@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ FREE_KEYS = (
     "data.dir",
     "data.num_workers",
     "data.num_threads",
+    "init.checkpoint",
     "train.log_every",
     "train.eval_every",
     "train.checkpoint_every",
@@ -62,6 +64,7 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
             "num_threads": 2,
         }
     )
+    config.init = ConfigDict({"checkpoint": ""})  # what a new run starts from; empty: fresh
     config.loss = ConfigDict({"norm_ratio": 1.0, "kl_ratio": 0.0})
     config.optimizer = ConfigDict(
         {
@@ -71,6 +74,8 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
             "weight_decay": 2e-4,
             "clip_norm": 0.0,  # 0: no clipping
             "warmup_frac": 0.0,
+            "freeze": "",  # regex of whole parameter paths; several: "a/.*|b/.*"
+            "layer_factors": "",  # "REGEX=FACTOR REGEX=FACTOR": groups in front of those below
         }
     )
     config.optimizer.groups = ConfigDict(sort_keys=False)
@@ -84,6 +89,8 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
             "steps": 0,  # 0: from epochs
             "parallel": "pmap",
             "sync_batch_norm": False,
+            "accumulate": 1,
+            "on_nan": "stop",
             "log_every": 20,
             "eval_every": 0,  # 0: at the end
             "checkpoint_every": 500,
@@ -134,7 +141,8 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
     if not settings["data"]["dir"]:
         raise UserError("no data: give --data DIR, the records that adafocus prepare made")
-    settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
+    for section, key in (("data", "dir"), ("init", "checkpoint")):
+        settings[section][key] = settings[section][key] and os.path.abspath(settings[section][key])
     _check_values(settings)
     return settings
 
@@ -185,9 +193,10 @@ def loss_function(settings: Mapping[str, Any]) -> LossFunction:
 def optimizer_options(settings: Mapping[str, Any]) -> OptimizerOptions:
     """The optimizer's options."""
     options = dict(settings["optimizer"])
+    groups = [ParamGroup(**group) for group in options.pop("groups").values()]
     return OptimizerOptions(
         learning_rate=options.pop("lr"),
-        groups=tuple(ParamGroup(**group) for group in options.pop("groups").values()),
+        groups=(*_layer_groups(options.pop("layer_factors")), *groups),
         clip_norm=options.pop("clip_norm") or None,
         **options,
     )
@@ -197,8 +206,25 @@ def train_options(settings: Mapping[str, Any], num_examples: int) -> TrainOption
     """The loop's options; ``epochs`` of ``num_examples`` become steps, the last one may be cut short."""
     options = settings["train"]
     steps = options["steps"] or max(1, int(options["epochs"] * num_examples / options["batch_size"]))
-    names = ("batch_size", "parallel", "log_every", "eval_every", "checkpoint_every", "best_metric")
+    names = {field.name for field in fields(TrainOptions)} & options.keys()
     return TrainOptions(num_steps=steps, seed=settings["seed"], **{name: options[name] for name in names})
+
+
+def _layer_groups(text: str) -> list[ParamGroup]:
+    """The groups of ``optimizer.layer_factors``; ValueError where a word is not ``REGEX=FACTOR``.
+
+    >>> _layer_groups("local_encoder/layer1.*=0.1")
+    [ParamGroup(pattern='local_encoder/layer1.*', factor=0.1, delay_frac=0.0)]
+    """
+    groups = [ParamGroup(*word.rsplit("=", 1)) for word in text.split()]
+    return [replace(group, factor=float(group.factor)) for group in groups]
+
+
+def _is_layer_factors(text: str) -> bool:
+    try:
+        return all(group.factor >= 0 for group in _layer_groups(text))
+    except ValueError:
+        return False
 
 
 def _read_file(file: str) -> ConfigDict:
@@ -258,10 +284,16 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.weight_decay": _AT_LEAST_0,
     "optimizer.clip_norm": _AT_LEAST_0,
     "optimizer.warmup_frac": _FRACTION,
+    "optimizer.layer_factors": (
+        _is_layer_factors,
+        "give REGEX=FACTOR, several with spaces between, such as 'local_encoder/layer1.*=0.1'",
+    ),
     "train.batch_size": _AT_LEAST_1,
     "train.epochs": _POSITIVE,
     "train.steps": _AT_LEAST_0,
     "train.parallel": (lambda x: x in ("pmap", "shard_map"), "choose pmap or shard_map"),
+    "train.accumulate": _AT_LEAST_1,
+    "train.on_nan": (lambda x: x in ("stop", "skip"), "choose stop or skip"),
     "train.log_every": _AT_LEAST_1,
     "train.eval_every": _AT_LEAST_0,
     "train.checkpoint_every": _AT_LEAST_0,

@@ -140,7 +140,7 @@ class Checkpoints:
 
     def _adopt_config(self, config: dict[str, Any], free_keys: Collection[str]) -> None:
         path = self.folder / CONFIG_FILE
-        if path.exists():
+        if path.exists() and step_numbers(self.folder):  # without a checkpoint there is no run to lose
             differing = differing_keys(read_config(self.folder), config, free_keys)
             if differing:
                 raise UserError(

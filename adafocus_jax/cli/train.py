@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -29,7 +30,8 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.models import VideoModel
-from adafocus_jax.train import TrainingDivergedError, TrainOptions, train
+from adafocus_jax.train import TrainingDivergedError, TrainOptions, initialize_from, train
+from adafocus_jax.train.loop import Initialize
 from adafocus_jax.types import VideoBatch
 
 _DESCRIPTION = """\
@@ -42,7 +44,17 @@ save a checkpoint first; the exit status is then 143 or 130, on which a schedule
 _EPILOG = """\
 examples:
   adafocus train --config configs/demo.py --data records/ --workdir runs/demo
-  adafocus train --config configs/custom.py:tiny --data records/ --workdir runs/tiny --config.optimizer.lr=0.1"""
+  adafocus train --config configs/custom.py:tiny --data records/ --workdir runs/tiny --config.optimizer.lr=0.1
+  adafocus train --config configs/custom.py --data records/ --workdir runs/tuned --init-from runs/mine \\
+      --config.optimizer.freeze='global_encoder/.*' --config.optimizer.layer_factors='local_encoder/layer[12].*=0.1'"""
+
+
+_SHORT = (
+    ("--data", "DIR", "data.dir", "records of adafocus prepare"),
+    ("--init-from", "DIR", "init.checkpoint", "workdir or converted checkpoint that a new run starts from"),
+    ("--on-nan", "stop|skip", "train.on_nan", "at a step that is not finite: stop, or drop its update"),
+)
+"""Flags that stand for a setting: flag, metavar, key, help."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--workdir", required=True, metavar="DIR", help="where checkpoints and logs go; resumes what is there"
     )
-    add("--data", metavar="DIR", help="records of adafocus prepare (short for --config.data.dir=DIR)")
+    for flag, metavar, key, text in _SHORT:
+        add(flag, metavar=metavar, help=f"{text} (short for --config.{key}={metavar})")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains; returns the figures of the last evaluation."""
-    settings = load_config(
-        args.config, [*args.settings, *([f"--config.data.dir={args.data}"] if args.data else [])]
-    )
+    settings = load_config(args.config, [*args.settings, *_short_settings(args)])
     source = open_records(settings["data"]["dir"], settings["data"]["train_split"])
     settings = for_classes(settings, source.classes)
     model, options = make_model(settings), train_options(settings, len(source))
@@ -97,6 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             config=settings,
             free_keys=FREE_KEYS,
             evaluate=_evaluation(model, spec, settings, options),
+            initialize=_initialization(settings, model),
         )
     except TrainingDivergedError as error:
         raise SystemExit(f"adafocus train: {error}") from error
@@ -104,6 +116,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if result.signal is not None:
         raise SystemExit(128 + result.signal)
     return {"step": result.step, **result.metrics}
+
+
+def _short_settings(args: argparse.Namespace) -> list[str]:
+    given = ((key, getattr(args, flag[2:].replace("-", "_"))) for flag, _, key, _ in _SHORT)
+    return [f"--config.{key}={value}" for key, value in given if value is not None]
+
+
+def _initialization(settings: Mapping[str, Any], model: VideoModel) -> Initialize | None:
+    directory = settings["init"]["checkpoint"]
+    return partial(initialize_from, directory, model, settings["classes"]) if directory else None
 
 
 def _batch_shapes(spec: ClipSpec, options: TrainOptions) -> VideoBatch:

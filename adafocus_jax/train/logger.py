@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -139,6 +140,17 @@ def describe_losses(values: Mapping[str, float]) -> str:
         if name.startswith("loss/") and name != "loss/total" and value
     ]
     return f"loss {values['loss/total']:.4g} ({', '.join(terms)})  top-1 {values['top1']:.0f}%"
+
+
+def describe_not_finite(values: Mapping[str, float]) -> str:
+    """What is not finite, the terms of the loss before what they spoil; empty where all is finite.
+
+    >>> describe_not_finite({"loss/total": math.nan, "loss/focus": math.inf, "loss/exits": 1.5, "grad_norm": math.nan})
+    'loss/focus inf, loss/total nan, grad_norm nan'
+    """
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    bad.sort(key=lambda name: (not name.startswith("loss/"), name == "loss/total"))
+    return ", ".join(f"{name} {values[name]:g}" for name in bad)
 
 
 def describe_pace(values: Mapping[str, float], examples_left: int) -> str:

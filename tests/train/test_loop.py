@@ -134,6 +134,42 @@ def test_parameters_that_overflow_are_not_saved_though_the_loss_is_finite(toy, t
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
+def test_skipped_updates_are_counted_and_named(toy, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    result = toy.run(tmp_path, poison=6, on_nan="skip")  # the seventh step
+    assert result.step == 12
+    assert "step 7 skipped, its update dropped: loss/exits nan, loss/total nan" in caplog.text
+    assert [row["skipped"] for row in rows(tmp_path)] == [0, 0, 0, 1, 0, 0]
+    assert all(np.isfinite(list(row.values())[2:]).all() for row in rows(tmp_path))
+
+
+def test_a_window_of_skipped_steps_alone_leaves_a_row(toy, tmp_path):
+    toy.run(tmp_path, steps=2, poison=1, on_nan="skip", log_every=1)
+    assert rows(tmp_path)[1]["skipped"] == 1
+    assert "loss/total" not in rows(tmp_path)[1]
+
+
+def test_resume_comes_before_initialise_and_that_before_fresh(toy, tmp_path):
+    given = []
+
+    def initialize(variables):
+        given.append(variables)
+        return jax.tree.map(lambda x: np.full_like(x, 0.25), variables)
+
+    def die():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        toy.run(tmp_path / "a", initialize=initialize, at={5: die})
+    toy.run(tmp_path / "a", initialize=pytest.fail)  # goes on from step 3
+    toy.run(tmp_path / "b", initialize=initialize)
+    assert len(given) == 2
+    assert_same_end(tmp_path / "a", tmp_path / "b")
+    toy.run(tmp_path / "c", steps=1)
+    first = [rows(tmp_path / name)[0]["loss/total"] for name in ("a", "c")]
+    assert first[0] != first[1]
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(toy, uninterrupted, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     toy.run(tmp_path, at={10: lambda: os.kill(os.getpid(), signal.SIGTERM)})

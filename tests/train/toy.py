@@ -31,6 +31,7 @@ class Toy(nn.Module):
     """A frame's pixels to features, batch norm, dropout, one head, one policy."""
 
     norm_axis: str | None = None
+    norm: bool = True
     num_glance: int = 2
     num_candidates: int = FRAMES
     num_focus: int = 2
@@ -44,7 +45,8 @@ class Toy(nn.Module):
     def __call__(self, batch, train=False, draws=None):
         frames = batch.frames[:, : self.num_glance].astype(jnp.float32) / 128 - 1
         x = Dense(6, name="encoder")(frames.reshape(*frames.shape[:2], -1))
-        x = nn.relu(BatchNorm(axis_name=self.norm_axis, name="norm")(x, train))
+        # Without norm its arrays are there all the same, unused in training.
+        x = nn.relu(BatchNorm(axis_name=self.norm_axis, name="norm")(x, train and self.norm))
         x = Dropout(0.2, name="dropout")(x, draws.dropout if draws else None, train)
         policy = Dense(5, name="policy")(x)
         weights, actions = jax.nn.softmax(policy[..., 0]), nn.sigmoid(policy[..., 1:])
@@ -103,7 +105,16 @@ def shapes():
 
 
 def run(
-    workdir, *, steps=12, poison=None, at=None, evaluate=None, config=None, learning_rate=0.05, **options
+    workdir,
+    *,
+    steps=12,
+    poison=None,
+    at=None,
+    evaluate=None,
+    initialize=None,
+    config=None,
+    learning_rate=0.05,
+    **options,
 ):
     """Trains the toy in ``workdir``."""
     options = {"log_every": 2, "checkpoint_every": 3, **options}
@@ -118,6 +129,7 @@ def run(
         config={"steps": steps, "data": {"workers": 0}} if config is None else config,
         free_keys=("data.workers",),
         evaluate=evaluate,
+        initialize=initialize,
     )
 
 
