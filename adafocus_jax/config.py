@@ -12,7 +12,7 @@ import json
 import os
 import runpy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -216,8 +216,8 @@ def _layer_groups(text: str) -> list[ParamGroup]:
     >>> _layer_groups("local_encoder/layer1.*=0.1")
     [ParamGroup(pattern='local_encoder/layer1.*', factor=0.1, delay_frac=0.0)]
     """
-    groups = [ParamGroup(*word.rsplit("=", 1)) for word in text.split()]
-    return [replace(group, factor=float(group.factor)) for group in groups]
+    words = (word.rpartition("=") for word in text.split())
+    return [ParamGroup(pattern, float(factor)) for pattern, _, factor in words]
 
 
 def _is_layer_factors(text: str) -> bool:

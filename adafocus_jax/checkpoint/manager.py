@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from adafocus_jax.checkpoint.read import (
@@ -41,6 +42,8 @@ class Checkpoints:
 
     Use it in a ``with`` block, or call ``close``: saving is asynchronous. A save that is killed half-way leaves
     what was there; a checkpoint that turns out damaged is set aside, never deleted.
+
+    Of several processes all make the same calls on one shared folder: process 0 writes, all restore.
     """
 
     def __init__(
@@ -154,9 +157,12 @@ class Checkpoints:
             os.replace(temporary, path)
 
     def _set_aside(self, step: int, error: DamagedCheckpointError) -> None:
-        target = self.folder / f"damaged-{step}-{time.time_ns()}"
-        (self.folder / str(step)).rename(target)
-        log.warning("checkpoint of step %d is damaged (%s): set aside as %s", step, error, target)
+        _wait_for_all(f"all have seen that step {step} is damaged")
+        if jax.process_index() == 0:
+            target = self.folder / f"damaged-{step}-{time.time_ns()}"
+            (self.folder / str(step)).rename(target)
+            log.warning("checkpoint of step %d is damaged (%s): set aside as %s", step, error, target)
+        _wait_for_all(f"step {step} is set aside")
 
 
 def differing_keys(
@@ -174,6 +180,11 @@ def differing_keys(
         for name in names
     }
     return [f"{name} is {was} there, {now} here" for name, (was, now) in shown.items() if was != now]
+
+
+def _wait_for_all(event: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(event)
 
 
 def _options() -> ocp.CheckpointManagerOptions:

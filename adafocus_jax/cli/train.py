@@ -28,18 +28,24 @@ from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records import RecordSource, open_records
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
+from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.models import VideoModel
 from adafocus_jax.train import TrainingDivergedError, TrainOptions, initialize_from, train
 from adafocus_jax.train.loop import Initialize
+from adafocus_jax.train.processes import connect
 from adafocus_jax.types import VideoBatch
 
 _DESCRIPTION = """\
-Trains the model of a config file on prepared records, on all local devices.
+Trains the model of a config file on prepared records, on all devices.
 
 Any setting is changed by --config.SETTING=VALUE. Started again with the same --workdir, training goes on where it
 stopped. The workdir gets checkpoints/ (the latest and the best), metrics.jsonl and tensorboard/. SIGTERM and Ctrl-C
-save a checkpoint first; the exit status is then 143 or 130, on which a scheduler may start the same command again."""
+save a checkpoint first; the exit status is then 143 or 130, on which a scheduler may start the same command again.
+
+On several machines the same command is started on each, with records and a workdir that all of them see. In Slurm
+(srun, one task per GPU) and on TPU pods the processes find each other; elsewhere give --coordinator, --num-processes
+and --process-id. Where one process dies the others end too; start all again, if you like in another number."""
 
 _EPILOG = """\
 examples:
@@ -55,6 +61,11 @@ _SHORT = (
     ("--on-nan", "stop|skip", "train.on_nan", "at a step that is not finite: stop, or drop its update"),
 )
 """Flags that stand for a setting: flag, metavar, key, help."""
+_PROCESSES = (
+    ("--coordinator", str, "address of process 0, for several processes outside of Slurm and TPU pods"),
+    ("--num-processes", int, "how many processes there are"),
+    ("--process-id", int, "which one this is, from 0"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,12 +81,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--workdir", required=True, metavar="DIR", help="where checkpoints and logs go; resumes what is there"
     )
+    for flag, kind, text in _PROCESSES:
+        add(flag, type=kind, metavar="HOST:PORT" if kind is str else "N", help=text)
     for flag, metavar, key, text in _SHORT:
         add(flag, metavar=metavar, help=f"{text} (short for --config.{key}={metavar})")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains; returns the figures of the last evaluation."""
+    connect(args.coordinator, args.num_processes, args.process_id)
     settings = load_config(args.config, [*args.settings, *_short_settings(args)])
     source = open_records(settings["data"]["dir"], settings["data"]["train_split"])
     settings = for_classes(settings, source.classes)
@@ -112,7 +126,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     except TrainingDivergedError as error:
         raise SystemExit(f"adafocus train: {error}") from error
-    Console().print(f"checkpoints in {args.workdir}/{FOLDER}", highlight=False, soft_wrap=True)
+    if jax.process_index() == 0:
+        Console().print(f"checkpoints in {args.workdir}/{FOLDER}", highlight=False, soft_wrap=True)
     if result.signal is not None:
         raise SystemExit(128 + result.signal)
     return {"step": result.step, **result.metrics}
@@ -152,11 +167,20 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
         raise UserError(
             f"split {data['val_split']} has other classes than {data['train_split']}: prepare both together"
         )
-    size = round_up_to_devices(min(options.batch_size, len(held_out)))
+    processes = jax.process_count()
+    share = round_up_to_devices(-(-min(options.batch_size, len(held_out)) // processes))
 
     def evaluate(variables: dict[str, Any]) -> dict[str, float]:
         predict = make_predict_function(model, variables)
-        found = eval_batches(held_out, spec, batch_size=size, num_threads=data["num_threads"])
-        return dict(classification(predict_split(predict, (VideoBatch(**batch) for batch in found))))
+        found = eval_batches(
+            held_out,
+            spec,
+            batch_size=share * processes,
+            num_threads=data["num_threads"],
+            process_index=jax.process_index(),
+            process_count=processes,
+        )
+        own = predict_split(predict, (VideoBatch(**batch) for batch in found))
+        return dict(classification(gather_predictions(own)))
 
     return evaluate

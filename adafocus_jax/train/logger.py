@@ -93,12 +93,12 @@ class Meter:
 
 
 class ProgressView:
-    """A line whenever there are new figures; on a terminal also a bar that stays below them."""
+    """A line whenever there are new figures, from process 0; on a terminal also a bar that stays below them."""
 
     def __init__(self, num_steps: int, batch_size: int, start_step: int) -> None:
         self._num_steps, self._batch_size = num_steps, batch_size
         console = Console(stderr=True)
-        self._live = console.is_terminal
+        self._live = console.is_terminal and jax.process_index() == 0
         columns = ("training", BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         self._bar = Progress(*columns, console=console, disable=not self._live)
         self._task = self._bar.add_task("compiling", total=num_steps, completed=start_step)
@@ -124,7 +124,7 @@ class ProgressView:
         """A line that stays."""
         if self._live:
             self._bar.console.print(text, highlight=False, soft_wrap=True)
-        else:
+        elif jax.process_index() == 0:
             log.info("%s", text)
 
 

@@ -22,6 +22,7 @@ from adafocus_jax.models import VideoModel, init_variables
 from adafocus_jax.train.interrupt import StopSignals
 from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView, describe_not_finite
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
+from adafocus_jax.train.processes import require_same
 from adafocus_jax.train.state import TrainState, create_state, run_keys
 from adafocus_jax.train.step import (
     LossFunction,
@@ -138,6 +139,10 @@ def train(
         # The order of things: resume from the newest readable checkpoint of this workdir; else start from what
         # ``initialize`` takes from another run; else fresh.
         state = checkpoints.restore_latest(shapes)
+        require_same(
+            0 if state is None else int(state.step),
+            f"the processes find different checkpoints in {workdir}: it has to lie on storage that all of them share",
+        )
         feed = batches(0 if state is None else int(state.step))
         if state is None:
             state = jax.device_get(create())
@@ -207,6 +212,7 @@ class _Run:
             self.pending.append((done, scalars))
             # One step ahead of the devices, not more, or batches would pile up on them.
             jax.block_until_ready(self.pending[-2:][0][1])
+            self.signals.share()
             self._count(done, start)
             # A signal that comes while nothing is saved waits for the next step, which is.
             if self._after(done, state) and self.signals.signal is not None:

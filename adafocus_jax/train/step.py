@@ -87,7 +87,7 @@ def make_train_step(
     gradients = _make_gradients(model, loss, optimizer.trains, run_keys(seed)[1], accumulate)
     device_step = _make_device_step(gradients, optimizer, skip_not_finite)
     if parallel == "pmap":
-        return _pmap(device_step, devices or jax.local_devices())
+        return _pmap(device_step, devices or jax.devices())
     if parallel == "shard_map":
         return _shard_map(device_step, devices or jax.devices())
     raise UserError(f"unknown parallel={parallel!r}: choose pmap or shard_map")
@@ -187,7 +187,7 @@ def _keep_finite(
 ) -> tuple[TrainState, dict[str, Array]]:
     """``following``, or ``state`` one step on where something is not finite. Devices agree, as all is averaged."""
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((following, scalars))]).all()
-    kept: TrainState = jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, state)
+    kept: Any = jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, state)
     # The schedule counts steps, not updates, and so ends at 0 all the same.
     opt_state = optax.tree_utils.tree_set(kept.opt_state, count=following.step)
     skipped = 1 - finite.astype(jnp.float32)
@@ -203,22 +203,23 @@ def _scalars(out: ModelOutput, losses: Losses, batch: VideoBatch) -> dict[str, A
 
 
 def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
-    split = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    # A process gives and gets the values of its own devices.
+    local = [device for device in devices if device.process_index == jax.process_index()]
+    split = NamedSharding(Mesh(np.array(local), (AXIS,)), PartitionSpec(AXIS))
 
     def replicate(x: Array) -> Array:
-        return jax.device_put(np.broadcast_to(x, (len(devices), *np.shape(x))), split)
+        return jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), split)
 
     def put_batch(batch: Mapping[str, np.ndarray]) -> VideoBatch:
-        shares = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), _inputs(batch))
+        shares = jax.tree.map(lambda x: x.reshape(len(local), -1, *x.shape[1:]), _inputs(batch))
         return cast(VideoBatch, jax.device_put(shares, split))
 
     def trace(state: TrainState, batch: VideoBatch) -> None:
         def stack(x: Array, *shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((len(devices), *shape), x.dtype)
+            return jax.ShapeDtypeStruct((len(local), *shape), x.dtype)
 
-        total = len(devices) * jax.process_count()
         states = jax.tree.map(lambda x: stack(x, *x.shape), state)
-        batches = jax.tree.map(lambda x: stack(x, x.shape[0] // total, *x.shape[1:]), batch)
+        batches = jax.tree.map(lambda x: stack(x, x.shape[0] // len(devices), *x.shape[1:]), batch)
         jax.eval_shape(run, states, batches)
 
     run = jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=0)

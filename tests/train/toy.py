@@ -1,7 +1,8 @@
 """A model with the interface of UniAdaFocus that compiles in a second, and a run of it in a process of its own.
 
-As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP]`` trains for 12 steps; the process kills itself, or asks itself
-to stop, when the batch of that step is asked for.
+As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP]`` trains for 12 steps; the process kills itself, asks
+itself to stop, or finds the disk full, when the batch of that step is asked for. With ``records=DIR`` it trains for 20
+steps on those, with synchronised norm, and is scored on them; ``join=HOST:PORT,N,ID`` makes it one of several.
 """
 
 import logging
@@ -17,9 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
+from adafocus_jax.data.records import open_records
+from adafocus_jax.evaluate.evaluators import classification
+from adafocus_jax.evaluate.gather import gather_predictions
+from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.losses import Losses, cross_entropy
 from adafocus_jax.models.layers import BatchNorm, Dense, Dropout
 from adafocus_jax.train import OptimizerOptions, ParamGroup, TrainOptions, train
+from adafocus_jax.train.processes import connect
 from adafocus_jax.types import ModelOutput, PassOutput, VideoBatch
 
 CLASSES, FRAMES, SIDE, BATCH = 3, 4, 4, 8
@@ -30,6 +37,7 @@ SGD = OptimizerOptions(0.05, BATCH, GROUPS, weight_decay=1e-3, warmup_frac=0.1)
 class Toy(nn.Module):
     """A frame's pixels to features, batch norm, dropout, one head, one policy."""
 
+    num_classes: int = CLASSES
     norm_axis: str | None = None
     norm: bool = True
     num_glance: int = 2
@@ -52,7 +60,7 @@ class Toy(nn.Module):
         weights, actions = jax.nn.softmax(policy[..., 0]), nn.sigmoid(policy[..., 1:])
         if draws:
             weights = weights * (1 + 0.1 * draws.thresholds)
-        logits = Dense(CLASSES, name="head")(x)
+        logits = Dense(self.num_classes, name="head")(x)
         logits = jnp.concatenate([logits, (weights[..., None] * logits).sum(1, keepdims=True)], axis=1)
         boxes = actions * SIDE
         one_pass = PassOutput(exit_logits=logits, local_logits=logits, boxes=boxes)
@@ -133,10 +141,52 @@ def run(
     )
 
 
+def run_on_records(workdir, directory, *, parallel="pmap", at=None):
+    """Trains on records, this process on its share, and is scored on all of them."""
+    source = open_records(directory, "train")
+    model = Toy(len(source.classes), norm_axis="batch")
+    spec = ClipSpec(FRAMES, SIDE, resize=SIDE, flip=False, scales=(1.0,))
+    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+    def feed(start):
+        found = train_batches(source, spec, batch_size=BATCH, seed=0, num_steps=20, start_step=start, **share)
+        for step, batch in enumerate(found, start):
+            if at and step in at:
+                at[step]()
+            yield batch
+
+    def evaluate(variables):
+        predict = make_predict_function(model, variables)
+        found = (VideoBatch(**batch) for batch in eval_batches(source, spec, batch_size=BATCH, **share))
+        return dict(classification(gather_predictions(predict_split(predict, found))))
+
+    return train(
+        model,
+        feed,
+        workdir=workdir,
+        options=TrainOptions(20, BATCH, parallel=parallel, log_every=1, checkpoint_every=3, eval_every=10),
+        optimizer=replace(SGD, learning_rate=0.05),
+        loss=loss,
+        batch_shapes=shapes(),
+        config={},
+        evaluate=evaluate,
+    )
+
+
+def main(workdir, die=None, stop=None, records=None, join=None, parallel="pmap"):
+    """The script."""
+    signals = {die: signal.SIGKILL, stop: signal.SIGTERM}
+    events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
+    if join:
+        coordinator, *numbers = join.split(",")
+        connect(coordinator, *map(int, numbers))
+    if records:
+        return run_on_records(workdir, records, parallel=parallel, at=events)
+    return run(workdir, at=events)
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    words = dict(word.split("=") for word in sys.argv[2:])
-    signals = {"die": signal.SIGKILL, "stop": signal.SIGTERM}
-    at = {int(step): partial(os.kill, os.getpid(), signals[name]) for name, step in words.items()}
-    result = run(sys.argv[1], at=at)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    result = main(sys.argv[1], **dict(word.split("=", 1) for word in sys.argv[2:]))
     sys.exit(128 + result.signal if result.signal else 0)
