@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
+from adafocus_jax.errors import UserError
+
 log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
@@ -41,8 +43,13 @@ class MetricWriter:
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
         """One row of finite numbers of ``split`` (``train`` or ``eval``) after ``step`` updates."""
         if self._writes:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            try:
+                with open(self._path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            except OSError as error:
+                raise UserError(
+                    f"training stops at step {step}: cannot write {self._path}: {error}"
+                ) from error
             for name, value in values.items():
                 self._board.add_scalar(f"{split}/{name}", value, step)
 

@@ -19,7 +19,7 @@ def rows(workdir, split="train"):
     return [row for row in map(json.loads, lines) if row["split"] == split]
 
 
-def assert_same_end(workdir, reference):
+def assert_same_end(workdir, reference, steps=(2, 4, 6, 8, 10, 12)):
     """Parameters and statistics bit for bit, and the same log."""
     ours, theirs = (load_checkpoint(folder, "latest") for folder in (workdir, reference))
     assert ours.step == theirs.step == 12
@@ -28,7 +28,7 @@ def assert_same_end(workdir, reference):
     logs = [
         [{k: v for k, v in row.items() if k not in timed} for row in rows(d)] for d in (workdir, reference)
     ]
-    assert [row["step"] for row in logs[0]] == [2, 4, 6, 8, 10, 12]
+    assert [row["step"] for row in logs[0]] == list(steps)
     assert logs[0][-1] == logs[1][-1]
 
 
@@ -75,6 +75,18 @@ def test_killed_then_started_again_ends_bit_for_bit_alike(toy_script, uninterrup
     assert done.returncode == 0, done.stderr
     assert "resuming from step" in done.stderr
     assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_full_disk_stops_with_the_step_and_loses_nothing(toy, toy_script, uninterrupted, tmp_path):
+    """While the batch of the fifth step is asked for, so that the checkpoint of the sixth does not fit."""
+    done = script(toy_script, tmp_path, "full=4")
+    assert done.returncode != 0
+    assert "the checkpoint of step 6 could not be written" in done.stderr
+    assert "File too large" in done.stderr
+    assert "start again to go on from step 3" in done.stderr
+    assert load_checkpoint(tmp_path, "latest").step == 3
+    toy.run(tmp_path, log_every=2)
+    assert_same_end(tmp_path, uninterrupted, steps=[4, 6, 8, 10, 12])
 
 
 def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterrupted, tmp_path):

@@ -1,12 +1,13 @@
 """A model with the interface of UniAdaFocus that compiles in a second, and a run of it in a process of its own.
 
 As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP]`` trains for 12 steps; the process kills itself, asks
-itself to stop, or finds the disk full, when the batch of that step is asked for. With ``records=DIR`` it trains for 20
+itself to stop, or finds the disk full, when the batch of that step is asked for. With ``records=DIR`` it trains for 24
 steps on those, with synchronised norm, and is scored on them; ``join=HOST:PORT,N,ID`` makes it one of several.
 """
 
 import logging
 import os
+import resource
 import signal
 import sys
 from dataclasses import replace
@@ -141,45 +142,56 @@ def run(
     )
 
 
+STEPS_ON_RECORDS = 24
+CLIP = ClipSpec(FRAMES, SIDE, resize=SIDE, flip=False, scales=(1.0,))
+
+
+def own_share():
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def evaluate_on(source, variables):
+    """Scores, found by all processes together."""
+    predict = make_predict_function(Toy(len(source.classes)), variables)
+    batches = eval_batches(source, CLIP, batch_size=BATCH, **own_share())
+    own = predict_split(predict, (VideoBatch(**batch) for batch in batches))
+    return dict(classification(gather_predictions(own)))
+
+
 def run_on_records(workdir, directory, *, parallel="pmap", at=None):
-    """Trains on records, this process on its share, and is scored on all of them."""
+    """Trains on records with synchronised norm, this process on its share, and is scored on all of them."""
     source = open_records(directory, "train")
-    model = Toy(len(source.classes), norm_axis="batch")
-    spec = ClipSpec(FRAMES, SIDE, resize=SIDE, flip=False, scales=(1.0,))
-    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
     def feed(start):
-        found = train_batches(source, spec, batch_size=BATCH, seed=0, num_steps=20, start_step=start, **share)
-        for step, batch in enumerate(found, start):
+        options = {"batch_size": BATCH, "seed": 0, "num_steps": STEPS_ON_RECORDS, "start_step": start}
+        for step, batch in enumerate(train_batches(source, CLIP, **options, **own_share()), start):
             if at and step in at:
                 at[step]()
             yield batch
 
-    def evaluate(variables):
-        predict = make_predict_function(model, variables)
-        found = (VideoBatch(**batch) for batch in eval_batches(source, spec, batch_size=BATCH, **share))
-        return dict(classification(gather_predictions(predict_split(predict, found))))
-
     return train(
-        model,
+        Toy(len(source.classes), norm_axis="batch"),
         feed,
         workdir=workdir,
-        options=TrainOptions(20, BATCH, parallel=parallel, log_every=1, checkpoint_every=3, eval_every=10),
-        optimizer=replace(SGD, learning_rate=0.05),
+        options=TrainOptions(STEPS_ON_RECORDS, BATCH, parallel=parallel, log_every=1, checkpoint_every=3),
+        optimizer=SGD,
         loss=loss,
         batch_shapes=shapes(),
         config={},
-        evaluate=evaluate,
+        evaluate=partial(evaluate_on, source),
     )
 
 
-def main(workdir, die=None, stop=None, records=None, join=None, parallel="pmap"):
+def main(workdir, die=None, stop=None, full=None, records=None, join=None, parallel="pmap"):
     """The script."""
     signals = {die: signal.SIGKILL, stop: signal.SIGTERM}
     events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
-    if join:
+    if full:
+        events[int(full)] = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1000, 1000))
+        return run(workdir, at=events, log_every=100)
+    if join is not None:
         coordinator, *numbers = join.split(",")
-        connect(coordinator, *map(int, numbers))
+        connect(coordinator or None, *map(int, numbers))
     if records:
         return run_on_records(workdir, records, parallel=parallel, at=events)
     return run(workdir, at=events)
