@@ -10,8 +10,10 @@ import os
 import resource
 import signal
 import sys
+import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import jax
@@ -182,12 +184,19 @@ def run_on_records(workdir, directory, *, parallel="pmap", at=None):
     )
 
 
+def fill_disk(saved):
+    """From when ``saved`` is there, no file can grow beyond 1000 bytes."""
+    while not saved.exists():
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
 def main(workdir, die=None, stop=None, full=None, records=None, join=None, parallel="pmap"):
     """The script."""
     signals = {die: signal.SIGKILL, stop: signal.SIGTERM}
     events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
     if full:
-        events[int(full)] = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1000, 1000))
+        events[int(full)] = partial(fill_disk, Path(workdir) / "checkpoints" / "3")
         return run(workdir, at=events, log_every=100)
     if join is not None:
         coordinator, *numbers = join.split(",")
