@@ -38,6 +38,7 @@ FREE_KEYS = (
     "train.log_every",
     "train.eval_every",
     "train.checkpoint_every",
+    "train.peak_tflops",
 )
 """What may change when a run goes on, as it does not change the parameters."""
 
@@ -95,6 +96,7 @@ def base_config(model: str = "uni_adafocus") -> ConfigDict:
             "eval_every": 0,  # 0: at the end
             "checkpoint_every": 500,
             "best_metric": "top1",
+            "peak_tflops": 0.0,  # of one device; 0: as known for its kind
         }
     )
     return config.lock()
@@ -297,6 +299,7 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train.log_every": _AT_LEAST_1,
     "train.eval_every": _AT_LEAST_0,
     "train.checkpoint_every": _AT_LEAST_0,
+    "train.peak_tflops": _AT_LEAST_0,
 }
 """Key to a test and what it says of valid values. ``create_model`` and ``ClipSpec`` check the rest."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -81,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--workdir", required=True, metavar="DIR", help="where checkpoints and logs go; resumes what is there"
     )
+    add(
+        "--profile",
+        type=_profile,
+        metavar="START:STEPS",
+        help="jax.profiler trace of STEPS steps from step START on, in WORKDIR/profile",
+    )
     for flag, kind, text in _PROCESSES:
         add(flag, type=kind, metavar="HOST:PORT" if kind is str else "N", help=text)
     for flag, metavar, key, text in _SHORT:
@@ -93,7 +100,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = load_config(args.config, [*args.settings, *_short_settings(args)])
     source = open_records(settings["data"]["dir"], settings["data"]["train_split"])
     settings = for_classes(settings, source.classes)
-    model, options = make_model(settings), train_options(settings, len(source))
+    model = make_model(settings)
+    options = replace(train_options(settings, len(source)), profile=args.profile)
     spec = clip_spec(settings, model)
     data = {key: settings["data"][key] for key in ("num_workers", "num_threads")}
 
@@ -131,6 +139,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if result.signal is not None:
         raise SystemExit(128 + result.signal)
     return {"step": result.step, **result.metrics}
+
+
+def _profile(text: str) -> tuple[int, int]:
+    start, _, steps = text.partition(":")
+    try:
+        if int(start) >= 1 and int(steps) >= 1:
+            return int(start), int(steps)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not START:STEPS, such as 10:5")
 
 
 def _short_settings(args: argparse.Namespace) -> list[str]:

@@ -71,8 +71,9 @@ def _drop_later_rows(path: Path, start_step: int) -> None:
 class Meter:
     """Examples per second, and the share of time that the loop waited for data, since ``restart``."""
 
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
+    def __init__(self, batch_size: int, peak_step_sec: float | None = None) -> None:
+        """``peak_step_sec``: what a step would take at the devices' peak, to tell ``flop_utilization`` (0…1)."""
+        self._batch_size, self._peak_step_sec = batch_size, peak_step_sec
         self.restart()
 
     def restart(self) -> None:
@@ -91,12 +92,19 @@ class Meter:
         self._steps += 1
 
     def read(self) -> dict[str, float]:
-        """``examples_per_sec`` and ``data_wait_frac`` (0…1); nothing before a step was counted. Restarts."""
+        """``examples_per_sec``, ``data_wait_frac`` (0…1), ``flop_utilization`` where the peak is known. Restarts.
+
+        Nothing before a step was counted.
+        """
         elapsed = max(time.perf_counter() - self._began, 1e-9)
-        rate = self._steps * self._batch_size / elapsed
-        rates = {"examples_per_sec": rate, "data_wait_frac": self._waited / elapsed} if self._steps else {}
+        figures = {}
+        if self._steps:
+            rate = self._steps / elapsed
+            figures = {"examples_per_sec": rate * self._batch_size, "data_wait_frac": self._waited / elapsed}
+            if self._peak_step_sec is not None:
+                figures["flop_utilization"] = rate * self._peak_step_sec
         self.restart()
-        return rates
+        return figures
 
 
 class ProgressView:
@@ -169,4 +177,5 @@ def describe_pace(values: Mapping[str, float], examples_left: int) -> str:
     if not (rate := values.get("examples_per_sec")):
         return ""
     minutes, seconds = divmod(round(examples_left / rate), 60)
-    return f"{rate:.3g} examples/s  data {values['data_wait_frac']:.0%}  {minutes}:{seconds:02} left"
+    used = f"  {values['flop_utilization']:.0%} of peak" if "flop_utilization" in values else ""
+    return f"{rate:.3g} examples/s  data {values['data_wait_frac']:.0%}{used}  {minutes}:{seconds:02} left"

@@ -23,6 +23,7 @@ from adafocus_jax.train.interrupt import StopSignals
 from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView, describe_not_finite
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
 from adafocus_jax.train.processes import require_same
+from adafocus_jax.train.profiler import Profiler
 from adafocus_jax.train.state import TrainState, create_state, run_keys
 from adafocus_jax.train.step import (
     LossFunction,
@@ -32,6 +33,7 @@ from adafocus_jax.train.step import (
     fetch_scalars,
     make_train_step,
 )
+from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
 from adafocus_jax.types import Array, VideoBatch
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,10 @@ class TrainOptions:
     """Steps between checkpoints; there is always one at the end and with every evaluation. 0: only there."""
     best_metric: str = "top1"
     """The number of an evaluation by which the best checkpoint is chosen, higher is better."""
+    peak_tflops: float = 0.0
+    """What one device can do, for the share of it that is used; 0: as known for its kind."""
+    profile: tuple[int, int] | None = None
+    """First step and number of steps, counted in the run, of a ``jax.profiler`` trace in ``WORKDIR/profile``."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,10 @@ def train(
             state = state.replace(**initialize(state.variables)) if initialize else state
         else:
             log.info("resuming from step %d of %s", int(state.step), workdir)
-        return _Run(step, checkpoints, options, evaluate, workdir).go(state, feed)
+        peak = peak_flops(options.peak_tflops, jax.devices()[0].device_kind)
+        peak_step_sec = peak and 2 * step.count_macs(shapes, batch_shapes) / peak
+        meter = Meter(options.batch_size, peak_step_sec)
+        return _Run(step, checkpoints, options, evaluate, workdir, meter).go(state, feed)
 
 
 def prefetch(
@@ -174,10 +183,10 @@ class _Run:
         options: TrainOptions,
         evaluate: Evaluate | None,
         workdir: str | os.PathLike[str],
+        meter: Meter,
     ) -> None:
         self.step, self.checkpoints, self.options, self.evaluate = step, checkpoints, options, evaluate
-        self.workdir = workdir
-        self.meter = Meter(options.batch_size)
+        self.workdir, self.meter = workdir, meter
         self.signals = StopSignals()
         self.metrics: dict[str, float] = {}
         self.pending: list[tuple[int, Mapping[str, Array]]] = []
@@ -197,6 +206,9 @@ class _Run:
             stack.callback(self.writer.close)
             self.view = stack.enter_context(ProgressView(num_steps, self.options.batch_size, start))
             stack.enter_context(self.signals)
+            self.profiler = stack.enter_context(
+                Profiler(self.options.profile, Path(self.workdir) / "profile")
+            )
             return self._steps(self.step.put_state(state), start, batches)
 
     def _steps(
@@ -204,6 +216,7 @@ class _Run:
     ) -> TrainResult:
         feed = prefetch(batches, self.step.put_batch)
         for done in range(start + 1, self.options.num_steps + 1):
+            self.profiler.before(done)
             with self.meter.waiting():
                 batch = next(feed)
             # Fails whenever data move between host and device unasked.
@@ -247,7 +260,7 @@ class _Run:
         self._fetch()
         names = self.window[0] if self.window else ()
         row = {name: math.fsum(r[name] for r in self.window) / len(self.window) for name in names}
-        row |= self.meter.read()
+        row |= self.meter.read() | peak_memory_gib()
         if self.options.on_nan == "skip":
             row["skipped"] = self.skipped
         self.writer.write("train", done, row)

@@ -24,6 +24,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.flops import count_macs
 from adafocus_jax.losses import Losses
 from adafocus_jax.models import VideoModel, sample_draws
 from adafocus_jax.train.optimizer import Optimizer
@@ -53,6 +54,8 @@ class TrainStep:
     """What a step needs of a batch on the host, split over the devices; uint8 stays uint8."""
     trace: Callable[[TrainState, VideoBatch], None]
     """Shapes of a state and of a global batch: raises what the step would, without data or memory."""
+    count_macs: Callable[[TrainState, VideoBatch], int]
+    """From the same to the multiply-adds of one device: forward, backward and what is computed again."""
 
 
 def make_train_step(
@@ -112,16 +115,20 @@ def policy_statistics(out: ModelOutput) -> dict[str, Array]:
     """Means that show a policy's collapse, float32 scalars.
 
     ``weight_entropy``: of the frame weights, over log G: 1 is uniform, 0 one frame. ``box_height_px``,
-    ``box_width_px``. ``saturated_frac``: share of actions below 0.01 or above 0.99.
+    ``box_width_px``. ``box_move_px``: from the centre of a video's box to that of its next; 0 with one box per video.
+    ``saturated_frac``: share of actions below 0.01 or above 0.99.
     """
     weights = jnp.asarray(out.frame_weights)
     entropy = -jnp.sum(jax.scipy.special.xlogy(weights, weights), axis=-1) / np.log(weights.shape[-1])
     actions = jnp.asarray(out.actions)
     saturated = (actions < 0.01) | (actions > 0.99)
+    centres = out.boxes[..., :2] + out.boxes[..., 2:] / 2
+    moves = jnp.linalg.norm(jnp.diff(centres, axis=1), axis=-1)
     return {
         "weight_entropy": entropy.mean(),
         "box_height_px": out.boxes[..., 2].mean(),
         "box_width_px": out.boxes[..., 3].mean(),
+        "box_move_px": moves.mean() if moves.size else jnp.zeros(()),
         "saturated_frac": saturated.mean(dtype=jnp.float32),
     }
 
@@ -214,13 +221,15 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         shares = jax.tree.map(lambda x: x.reshape(len(local), -1, *x.shape[1:]), _inputs(batch))
         return cast(VideoBatch, jax.device_put(shares, split))
 
-    def trace(state: TrainState, batch: VideoBatch) -> None:
+    def stacked(state: TrainState, batch: VideoBatch) -> Any:
         def stack(x: Array, *shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((len(local), *shape), x.dtype)
 
         states = jax.tree.map(lambda x: stack(x, *x.shape), state)
-        batches = jax.tree.map(lambda x: stack(x, x.shape[0] // len(devices), *x.shape[1:]), batch)
-        jax.eval_shape(run, states, batches)
+        return states, jax.tree.map(lambda x: stack(x, x.shape[0] // len(devices), *x.shape[1:]), batch)
+
+    def trace(state: TrainState, batch: VideoBatch) -> None:
+        jax.eval_shape(run, *stacked(state, batch))
 
     run = jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=0)
     return TrainStep(
@@ -229,6 +238,7 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         get_state=lambda state: jax.tree.map(lambda x: _first_copy(x)[0, ...], state),
         put_batch=put_batch,
         trace=trace,
+        count_macs=lambda state, batch: count_macs(run, *stacked(state, batch)),
     )
 
 
@@ -259,6 +269,7 @@ def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainS
         get_state=lambda state: jax.tree.map(_first_copy, state),
         put_batch=put_batch,
         trace=trace,
+        count_macs=lambda state, batch: count_macs(run, state, batch),
     )
 
 

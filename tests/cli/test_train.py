@@ -56,6 +56,7 @@ def words(records, workdir, *flags):
 def test_sigterm_saves_and_exits_with_143(records, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     environment["XLA_FLAGS"] = os.environ["XLA_FLAGS"] + " --xla_backend_optimization_level=0"
+    environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "adafocus_jax.cli.main", *words(records, tmp_path)]
     log, deadline = tmp_path / "metrics.jsonl", time.monotonic() + 300
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -68,6 +69,9 @@ def test_sigterm_saves_and_exits_with_143(records, tmp_path):
     config, _, step = load_checkpoint(tmp_path, "latest")
     assert step == len(log.read_text().splitlines())
     assert len(config["classes"]) == config["model"]["num_classes"] == 10
+    assert list(
+        (tmp_path / "cache" / "adafocus_jax").glob("*-cache")
+    )  # compiled programs stay for the next start
 
 
 def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, monkeypatch):
@@ -85,10 +89,14 @@ def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, monkeypatch
 def test_figures_come_as_json_and_training_ends_evaluated(records, tmp_path, capsys):
     figures = tmp_path / "figures.json"
     run = words(records, tmp_path / "run", "--config.train.steps=2", "--config.train.parallel=shard_map")
-    assert main([*run, "--json", str(figures)]) == 0
+    watch = ["--config.train.peak_tflops=0.01", "--profile", "2:1", "--no-compile-cache"]
+    assert main([*run, *watch, "--json", str(figures)]) == 0
     assert json.loads(figures.read_text()).keys() == {"step", "top1", "top5", "mAP"}
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["split"]) for row in rows] == [(1, "train"), (2, "train"), (2, "eval")]
+    assert 0 < rows[1]["flop_utilization"] < 10
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+    assert jax.config.jax_compilation_cache_dir is None
     out, err = capsys.readouterr()
     assert f"checkpoints in {tmp_path / 'run'}" in out
     assert "learning rate 0.05 belongs to a batch of 16: rescaled linearly to 0.025 for a batch of 8" in err

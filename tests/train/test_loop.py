@@ -11,7 +11,10 @@ import pytest
 
 from adafocus_jax.checkpoint import load_checkpoint
 from adafocus_jax.errors import UserError
+from adafocus_jax.evaluate import predict
+from adafocus_jax.models import init_variables
 from adafocus_jax.train import TrainingDivergedError
+from adafocus_jax.types import VideoBatch
 
 
 def rows(workdir, split="train"):
@@ -205,6 +208,20 @@ def test_what_does_not_fit_fails_before_data_and_files(toy, tmp_path, monkeypatc
     with pytest.raises(UserError, match="a batch of 6 does not divide over 4 devices: take 4 or 8"):
         toy.run(tmp_path, at={0: pytest.fail})
     assert not list(tmp_path.iterdir())
+
+
+def test_evaluations_in_training_compile_once(toy, monkeypatch):
+    traced = []
+    draw = predict.sample_draws
+    monkeypatch.setattr(predict, "sample_draws", lambda *args: traced.append(args) or draw(*args))
+    model = toy.Toy(num_classes=5)
+    variables = init_variables(model, jax.random.key(0))
+    logits = [
+        predict.make_predict_function(model, changed)(VideoBatch(frames=toy.batch(0)["frames"]), 0).logits
+        for changed in (variables, jax.tree.map(lambda x: x + 1, variables))
+    ]
+    assert len(traced) == 1
+    assert not np.array_equal(*logits)
 
 
 def test_an_unknown_best_metric_is_named(toy, tmp_path):

@@ -182,10 +182,26 @@ def test_the_sizes_it_names_work(size, devices):
 def test_policy_statistics_in_closed_form():
     weights = jnp.array([[0.25, 0.25, 0.25, 0.25], [1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])
     actions = jnp.array([0.001, 0.5, 0.995, 0.01])[None, None]
-    boxes = jnp.array([[[0.0, 0, 10, 20], [0, 0, 30, 40]]])
+    boxes = jnp.array([[[0.0, 0, 10, 20], [20, 15, 30, 40]]])  # centres (5, 10), (35, 35)
     rest = dict.fromkeys(ModelOutput.__dataclass_fields__)
     out = ModelOutput(**{**rest, "frame_weights": weights, "actions": actions, "boxes": boxes})
     statistics = {name: float(value) for name, value in policy_statistics(out).items()}
     assert statistics == pytest.approx(
-        {"weight_entropy": 0.5, "box_height_px": 20, "box_width_px": 30, "saturated_frac": 0.5}
+        {
+            "weight_entropy": 0.5,
+            "box_height_px": 20,
+            "box_width_px": 30,
+            "box_move_px": 1525**0.5,
+            "saturated_frac": 0.5,
+        }
     )
+    one_box = ModelOutput(**{**rest, "frame_weights": weights, "actions": actions, "boxes": boxes[:, :1]})
+    assert policy_statistics(one_box)["box_move_px"] == 0
+
+
+@BOTH
+def test_multiply_adds_are_those_of_one_device(toy, parallel):
+    """Three dense layers: forward, and backward to kernels and, but for the first, to inputs; two glance frames."""
+    start, step = make(toy, parallel=parallel)
+    layers = 48 * 6 * 2 + 6 * 5 * 3 + 6 * 3 * 3
+    assert step.count_macs(jax.eval_shape(lambda: start), toy.shapes()) == toy.BATCH // 4 * 2 * layers
