@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -222,6 +223,14 @@ def _layer_groups(text: str) -> list[ParamGroup]:
     return [ParamGroup(pattern, float(factor)) for pattern, _, factor in words]
 
 
+def _is_regex(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
 def _is_layer_factors(text: str) -> bool:
     try:
         return all(group.factor >= 0 for group in _layer_groups(text))
@@ -273,6 +282,9 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "model.width": _POSITIVE,
     "model.temperature": _POSITIVE,
+    "model.dtype": (lambda x: x in ("float32", "bfloat16"), "choose float32 or bfloat16"),
+    "model.remat": (_is_regex, "give a regular expression for names of encoder blocks, such as '.*'"),
+    "optimizer.freeze": (_is_regex, "give a regular expression for whole paths of parameters"),
     "model.dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "model.head_dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "data.resize": _AT_LEAST_0,

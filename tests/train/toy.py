@@ -61,7 +61,7 @@ class Toy(nn.Module):
         x = Dropout(0.2, name="dropout")(x, draws.dropout if draws else None, train)
         policy = Dense(5, name="policy")(x)
         weights, actions = jax.nn.softmax(policy[..., 0]), nn.sigmoid(policy[..., 1:])
-        if draws:
+        if draws and train:
             weights = weights * (1 + 0.1 * draws.thresholds)
         logits = Dense(self.num_classes, name="head")(x)
         logits = jnp.concatenate([logits, (weights[..., None] * logits).sum(1, keepdims=True)], axis=1)
