@@ -36,6 +36,7 @@ FREE_KEYS = (
     "data.num_workers",
     "data.num_threads",
     "init.checkpoint",
+    "train.on_nan",
     "train.log_every",
     "train.eval_every",
     "train.checkpoint_every",

@@ -14,7 +14,7 @@ import pytest
 from adafocus_jax.checkpoint import load_checkpoint
 from adafocus_jax.cli.main import main, run_command
 from adafocus_jax.demo.videos import write_videos
-from adafocus_jax.train import TrainingDivergedError
+from adafocus_jax.train import TrainingDivergedError, TrainResult
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -84,6 +84,25 @@ def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, monkeypatch
     assert (
         stop.value.code == "adafocus train: training diverged at step 7: loss/total nan"
     )  # printed; status 1
+
+
+def test_short_flags_reach_the_library(records, tmp_path, monkeypatch):
+    given = {}
+    result = TrainResult(step=0)
+    monkeypatch.setattr("adafocus_jax.cli.train.train", lambda *_, **options: given.update(options) or result)
+    flags = ["--init-from", str(tmp_path / "old"), "--on-nan", "skip", "--profile", "3:2"]
+    run_command(words(records, tmp_path, *flags, "--config.train.accumulate=2"))
+    options = given["options"]
+    assert (options.on_nan, options.profile, options.accumulate) == ("skip", (3, 2), 2)
+    assert given["initialize"].args[0] == given["config"]["init"]["checkpoint"] == str(tmp_path / "old")
+    run_command(words(records, tmp_path))
+    assert given["initialize"] is None
+
+
+def test_a_profile_that_is_none_is_refused(records, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(words(records, tmp_path, "--profile", "0:2"))
+    assert "'0:2' is not START:STEPS, such as 10:5" in capsys.readouterr().err
 
 
 def test_figures_come_as_json_and_training_ends_evaluated(records, tmp_path, capsys):
