@@ -300,8 +300,8 @@ class _Run:
         good = str(self.checkpoints.folder / str(saved[-1])) if saved else "none yet"
         raise TrainingDivergedError(
             f"training diverged at step {step}: {what}; last good checkpoint: {good}; "
-            "lower optimizer.lr or optimizer.clip_norm and train in another workdir, or drop such updates: "
-            "train.on_nan=skip"
+            "lower optimizer.lr or optimizer.clip_norm and train in another workdir, or go on from there with "
+            "train.on_nan=skip, which drops such updates"
         )
 
     def _evaluate(self, done: int, host: TrainState) -> dict[str, float]:
