@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import runpy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
@@ -38,10 +39,13 @@ FREE_KEYS = (
     "data.num_threads",
     "data.on_bad_record",
     "data.max_bad_frac",
+    "init.checkpoint",
+    "train.on_nan",
     "train.log_every",
     "train.eval_every",
     "train.eval_pictures",
     "train.checkpoint_every",
+    "train.peak_tflops",
 )
 """What may change when a run goes on, as it does not change the parameters."""
 
@@ -86,6 +90,7 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "max_bad_frac": 0.001,  # share of records that may be skipped
         }
     )
+    config.init = ConfigDict({"checkpoint": ""})  # what a new run starts from; empty: fresh
     config.loss = ConfigDict({"norm_ratio": recipe.norm_ratio, "kl_ratio": 0.0})
     config.optimizer = ConfigDict(
         {
@@ -95,6 +100,8 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "weight_decay": recipe.weight_decay,
             "clip_norm": recipe.clip_norm,  # 0: no clipping
             "warmup_frac": 0.0,
+            "freeze": "",  # regex of whole parameter paths; several: "a/.*|b/.*"
+            "layer_factors": "",  # "REGEX=FACTOR REGEX=FACTOR": groups in front of those below
         }
     )
     config.optimizer.groups = ConfigDict(sort_keys=False)
@@ -107,11 +114,14 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "steps": 0,  # 0: from epochs
             "parallel": "pmap",
             "sync_batch_norm": False,
+            "accumulate": 1,
+            "on_nan": "stop",
             "log_every": 20,
             "eval_every": 0,  # 0: at the end
             "eval_pictures": 4,  # held-out videos drawn for TensorBoard at every evaluation
             "checkpoint_every": 500,
             "best_metric": "top1",
+            "peak_tflops": 0.0,  # of one device; 0: as known for its kind
         }
     )
     return config.lock()
@@ -190,8 +200,8 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
-    if settings["data"]["dir"]:
-        settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
+    for section, key in (("data", "dir"), ("init", "checkpoint")):
+        settings[section][key] = settings[section][key] and os.path.abspath(settings[section][key])
     _check_values(settings)
     return settings
 
@@ -254,9 +264,10 @@ def loss_function(settings: Mapping[str, Any]) -> LossFunction:
 def optimizer_options(settings: Mapping[str, Any]) -> OptimizerOptions:
     """The optimizer's options."""
     options = dict(settings["optimizer"])
+    groups = [ParamGroup(**group) for group in options.pop("groups").values()]
     return OptimizerOptions(
         learning_rate=options.pop("lr"),
-        groups=tuple(ParamGroup(**group) for group in options.pop("groups").values()),
+        groups=(*_layer_groups(options.pop("layer_factors")), *groups),
         clip_norm=options.pop("clip_norm") or None,
         **options,
     )
@@ -266,8 +277,33 @@ def train_options(settings: Mapping[str, Any], num_examples: int) -> TrainOption
     """The loop's options; ``epochs`` of ``num_examples`` become steps, the last one may be cut short."""
     options = settings["train"]
     steps = options["steps"] or max(1, int(options["epochs"] * num_examples / options["batch_size"]))
-    names = ("batch_size", "parallel", "log_every", "eval_every", "checkpoint_every", "best_metric")
+    names = {field.name for field in fields(TrainOptions)} & options.keys()
     return TrainOptions(num_steps=steps, seed=settings["seed"], **{name: options[name] for name in names})
+
+
+def _layer_groups(text: str) -> list[ParamGroup]:
+    """The groups of ``optimizer.layer_factors``; ValueError where a word is not ``REGEX=FACTOR``.
+
+    >>> _layer_groups("local_encoder/layer1.*=0.1")
+    [ParamGroup(pattern='local_encoder/layer1.*', factor=0.1, delay_frac=0.0)]
+    """
+    words = (word.rpartition("=") for word in text.split())
+    return [ParamGroup(pattern, float(factor)) for pattern, _, factor in words]
+
+
+def _is_regex(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+def _is_layer_factors(text: str) -> bool:
+    try:
+        return all(group.factor >= 0 for group in _layer_groups(text))
+    except ValueError:
+        return False
 
 
 def _check_keys(config: ConfigDict, overrides: Sequence[str]) -> None:
@@ -300,6 +336,9 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "model.width": _POSITIVE,
     "model.temperature": _POSITIVE,
+    "model.dtype": (lambda x: x in ("float32", "bfloat16"), "choose float32 or bfloat16"),
+    "model.remat": (_is_regex, "give a regular expression for names of encoder blocks, such as '.*'"),
+    "optimizer.freeze": (_is_regex, "give a regular expression for whole paths of parameters"),
     "model.dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "model.head_dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "data.resize": _AT_LEAST_0,
@@ -316,14 +355,21 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.weight_decay": _AT_LEAST_0,
     "optimizer.clip_norm": _AT_LEAST_0,
     "optimizer.warmup_frac": _FRACTION,
+    "optimizer.layer_factors": (
+        _is_layer_factors,
+        "give REGEX=FACTOR, several with spaces between, such as 'local_encoder/layer1.*=0.1'",
+    ),
     "train.batch_size": _AT_LEAST_1,
     "train.epochs": _POSITIVE,
     "train.steps": _AT_LEAST_0,
     "train.parallel": (lambda x: x in ("pmap", "shard_map"), "choose pmap or shard_map"),
+    "train.accumulate": _AT_LEAST_1,
+    "train.on_nan": (lambda x: x in ("stop", "skip"), "choose stop or skip"),
     "train.log_every": _AT_LEAST_1,
     "train.eval_every": _AT_LEAST_0,
     "train.eval_pictures": _AT_LEAST_0,
     "train.checkpoint_every": _AT_LEAST_0,
+    "train.peak_tflops": _AT_LEAST_0,
 }
 """Key to a test and what it says of valid values. ``create_model`` and ``ClipSpec`` check the rest."""
 

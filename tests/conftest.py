@@ -5,6 +5,7 @@ from pathlib import Path
 
 # Before JAX starts: several devices on one CPU, so that sharding is tested for real.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # what was compiled for another test must not matter
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
 import jax

@@ -106,11 +106,21 @@ def test_groups_keep_their_order(tmp_path):
     assert names != sorted(names)
 
 
+def test_layer_factors_stand_in_front_of_the_groups(demo):
+    factors = "--config.optimizer.layer_factors=local_encoder/conv1/.*=0.1 .*_encoder/.*=0.3"
+    options = optimizer_options(load_config(str(CONFIGS / "demo.py"), [DATA, factors]))
+    assert options.groups[2:] == optimizer_options(demo).groups
+    assigned = assign_groups(parameters(demo), options.groups)
+    found = {name: set(jax.tree.leaves(part)) for name, part in assigned["local_encoder"].items()}
+    assert found.pop("conv1") == {0}
+    assert set.union(*found.values()) == {1}
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
         ("--config.optimizer.lrr=1", "unknown config key 'optimizer.lrr': Did you mean \"lr\""),
-        ("--config.nonsense=1", "unknown config key 'nonsense': choose among data, loss, model"),
+        ("--config.nonsense=1", "unknown config key 'nonsense': choose among data, init, loss, model"),
         ("--config.seed.deep=1", "unknown config key 'seed.deep'"),
         ("--config.train.batch_size=1.5", "config.train.batch_size=1.5: invalid literal"),
         ("--config.optimizer.lr=fast", "config.optimizer.lr=fast: could not convert string to float: 'fast'"),
@@ -123,6 +133,8 @@ def test_groups_keep_their_order(tmp_path):
         ),
         ("--config.model.side_limits=0.5", "side_limits=.* give the smallest and the largest side"),
         ("--config.train.parallel=mpi", "choose pmap or shard_map"),
+        ("--config.train.on_nan=ignore", "choose stop or skip"),
+        ("--config.optimizer.layer_factors=a=fast", "layer_factors='a=fast' is not valid: give REGEX=FACTOR"),
         ("lr=1", "unknown argument 'lr=1': change the config with --config.KEY=VALUE"),
     ],
 )

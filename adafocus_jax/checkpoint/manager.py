@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from adafocus_jax.checkpoint.read import (
@@ -24,6 +26,7 @@ from adafocus_jax.checkpoint.read import (
     STATE,
     DamagedCheckpointError,
     checksum,
+    one_line,
     read_config,
     read_metrics,
     read_step,
@@ -41,6 +44,8 @@ class Checkpoints:
 
     Use it in a ``with`` block, or call ``close``: saving is asynchronous. A save that is killed half-way leaves
     what was there; a checkpoint that turns out damaged is set aside, never deleted.
+
+    Of several processes all make the same calls on one shared folder: process 0 writes, all restore.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Checkpoints:
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
         self._manager = ocp.CheckpointManager(self.folder, options=_options())
+        self._saving: int | None = None
 
     def save(
         self, step: int, state: Any, *, metrics: Mapping[str, float] | None = None, score: float | None = None
@@ -81,16 +87,20 @@ class Checkpoints:
           score: by which the best checkpoint is chosen, higher is better.
 
         Raises:
-          OSError: the disk is full, or the last save failed.
+          UserError: this save or the one before could not be written, as on a full disk.
         """
         if step in self._manager.all_steps():
             return
         tree = to_state_dict(state)
         tree = {**tree, CHECKSUM: np.asarray(checksum(tree), np.uint32)}
         record = dict(metrics or {}) | ({} if score is None else {"score": score})
-        self._manager.save(
-            step, args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(tree)}), metrics=record
-        )
+        with self._explained():
+            self._manager.wait_until_finished()
+        self._saving = step
+        with self._explained():
+            self._manager.save(
+                step, args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(tree)}), metrics=record
+            )
 
     def restore_latest(self, expected: State) -> State | None:
         """The newest state that can be read, NumPy arrays in the structure of ``expected``; None if there is none.
@@ -126,9 +136,24 @@ class Checkpoints:
         return {key: value for key, value in (self._manager.metrics(step) or {}).items() if key != "score"}
 
     def close(self) -> None:
-        """Waits until all is on disk. Raises what the last save raised."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits until all is on disk. Raises UserError where the last save could not be written."""
+        try:
+            with self._explained():
+                self._manager.wait_until_finished()
+        finally:
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Names the step of a save that failed: Orbax tells of it later, by whatever tensorstore raised."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            kept = f"step {self.steps[-1]}" if self.steps else "the start"
+            raise UserError(
+                f"the checkpoint of step {self._saving} could not be written ({one_line(error, 400)}): make room, and "
+                f"start again to go on from {kept}, which is untouched"
+            ) from error
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -136,11 +161,15 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except UserError:
+            if error is None:  # else it may well hide what went wrong first
+                raise
 
     def _adopt_config(self, config: dict[str, Any], free_keys: Collection[str]) -> None:
         path = self.folder / CONFIG_FILE
-        if path.exists():
+        if path.exists() and step_numbers(self.folder):  # without a checkpoint there is no run to lose
             differing = differing_keys(read_config(self.folder), config, free_keys)
             if differing:
                 raise UserError(
@@ -154,9 +183,12 @@ class Checkpoints:
             os.replace(temporary, path)
 
     def _set_aside(self, step: int, error: DamagedCheckpointError) -> None:
-        target = self.folder / f"damaged-{step}-{time.time_ns()}"
-        (self.folder / str(step)).rename(target)
-        log.warning("checkpoint of step %d is damaged (%s): set aside as %s", step, error, target)
+        _wait_for_all(f"all have seen that step {step} is damaged")
+        if jax.process_index() == 0:
+            target = self.folder / f"damaged-{step}-{time.time_ns()}"
+            (self.folder / str(step)).rename(target)
+            log.warning("checkpoint of step %d is damaged (%s): set aside as %s", step, error, target)
+        _wait_for_all(f"step {step} is set aside")
 
 
 def differing_keys(
@@ -174,6 +206,11 @@ def differing_keys(
         for name in names
     }
     return [f"{name} is {was} there, {now} here" for name, (was, now) in shown.items() if was != now]
+
+
+def _wait_for_all(event: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(event)
 
 
 def _options() -> ocp.CheckpointManagerOptions:

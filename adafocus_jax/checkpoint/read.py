@@ -111,7 +111,7 @@ def read_metrics(step_folder: Path) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise DamagedCheckpointError(f"its metrics are not JSON: {_one_line(error)}") from error
+        raise DamagedCheckpointError(f"its metrics are not JSON: {one_line(error)}") from error
 
 
 def read_step(step_folder: Path) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def read_step(step_folder: Path) -> dict[str, Any]:
         with ocp.StandardCheckpointer() as checkpointer:
             state = dict(checkpointer.restore((step_folder / STATE).resolve()))
     except Exception as error:  # Orbax and tensorstore raise whatever their formats' parsers do
-        raise DamagedCheckpointError(_one_line(error)) from error
+        raise DamagedCheckpointError(one_line(error)) from error
     if int(state.pop(CHECKSUM)) != checksum(state):
         raise DamagedCheckpointError("its numbers are not those that were saved")
     return state
@@ -190,6 +190,7 @@ def _ranked_steps(folder: Path, which: str) -> list[int]:
     return sorted(step_numbers(folder), key=rank, reverse=True)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception, most: int = 160) -> str:
+    """Kind and beginning of an error's text, ``most`` characters of it."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:160]}"
+    return f"{type(error).__name__}: {text[:most]}"

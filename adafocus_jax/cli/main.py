@@ -57,6 +57,8 @@ def add_output_arguments(parser: argparse.ArgumentParser, **default: Any) -> Non
     """Adds the flags that all commands have; a command of commands adds them to each, ``default=SUPPRESS``."""
     text = "write the figures as JSON (- for standard output)"
     parser.add_argument("--json", metavar="FILE", help=text, **default)
+    text = "compile anew, and leave nothing on disk"
+    parser.add_argument("--no-compile-cache", action="store_true", help=text, **default)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error", **default)
 
 
@@ -82,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler(sys.stderr)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("adafocus_jax").setLevel(logging.INFO)
+    _cache_compilation(not args.no_compile_cache)
     try:
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
@@ -101,7 +104,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         logging.getLogger().removeHandler(handler)
-    return (figures or {}).get("status", 0)
+    return figures.get("status", 0) if isinstance(figures, dict) else 0
+
+
+def _cache_compilation(wanted: bool) -> None:
+    """Keeps compiled programs in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says."""
+    if "jax" not in sys.modules:  # the command compiles nothing
+        return
+    jax = sys.modules["jax"]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = jax.config.jax_compilation_cache_dir or os.path.join(cache, "adafocus_jax")
+    jax.config.update("jax_compilation_cache_dir", folder if wanted else None)
 
 
 def _write_json(target: str, figures: Any) -> None:

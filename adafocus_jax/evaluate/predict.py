@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
@@ -65,11 +66,7 @@ def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) ->
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
     variables = jax.device_put(jax.tree.map(np.asarray, variables), everywhere)
     key = jax.device_put(jax.random.key(seed), everywhere)
-
-    @jax.jit
-    def apply(variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array) -> ModelOutput:
-        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0])
-        return cast(ModelOutput, model.apply(variables, batch, draws=draws))
+    apply = _compiled(model)
 
     def predict(batch: VideoBatch, number: int) -> ModelOutput:
         devices = mesh.size
@@ -82,6 +79,18 @@ def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) ->
         return apply(variables, jax.device_put(seen, split), key, jnp.uint32(number))
 
     return predict
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(model: nn.Module) -> Callable[..., ModelOutput]:
+    """The same for the same model, so that evaluations in training compile once."""
+
+    @jax.jit
+    def apply(variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array) -> ModelOutput:
+        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0])
+        return cast(ModelOutput, model.apply(variables, batch, draws=draws))
+
+    return apply
 
 
 def predict_split(

@@ -6,6 +6,7 @@ Parameters are float32. ``dtype`` is the type that activations are computed in (
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -196,6 +197,15 @@ class Dropout(nn.Module):
         return jnp.where(jax.vmap(keep)(keys), x / stay, jnp.zeros_like(x))
 
 
+def rematerialised(block: type[nn.Module], name: str, pattern: str) -> type[nn.Module]:
+    """``block``, or the same computed again in the backward pass where the regex ``pattern`` matches all of ``name``.
+
+    That keeps a block's input in memory instead of all that is in between. Blocks are called with ``(x, train)``.
+    """
+    again = pattern and re.fullmatch(pattern, name)
+    return nn.remat(block, static_argnums=(2,)) if again else block
+
+
 class FrameEncoder(nn.Module):
     """What the 2-D encoders share: their arguments, and how they go through the frames.
 
@@ -207,6 +217,8 @@ class FrameEncoder(nn.Module):
     shift: bool = False
     norm: Callable[..., nn.Module] = BatchNorm
     dtype: DTypeLike = jnp.float32
+    remat: str = ""
+    """Of ``rematerialised``."""
 
     def __call__(self, frames: Array, train: bool) -> FrameFeatures:
         """``[B, T, H, W, 3]`` floats to features of each frame. ``train``: batch norm by the batch's statistics."""

@@ -15,6 +15,7 @@ from adafocus_jax.models.layers import (
     FrameEncoder,
     FrameFeatures,
     pool_frames,
+    rematerialised,
     round_channels,
 )
 from adafocus_jax.ops.temporal_shift import temporal_shift
@@ -90,7 +91,7 @@ class MobileNetV2(FrameEncoder):
         x = Conv(stem, 3, 2, dtype=self.dtype, name="stem")(frames)
         x = nn.relu6(self.norm(dtype=self.dtype, name="stem_bn")(x, train))
         for number, (expansion, channels, stride) in enumerate(_blocks(self.settings), start=1):
-            x = InvertedResidual(
+            x = rematerialised(InvertedResidual, f"block{number}", self.remat)(
                 round_channels(channels * self.width),
                 expansion,
                 stride,

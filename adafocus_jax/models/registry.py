@@ -45,7 +45,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "x3d_l": partial(X3D, settings=X3D_L),
     "x3d_tiny": partial(X3D, settings=X3D_TINY),
 }
-"""Name to a function of (width, norm, dtype) that makes an encoder; add your own."""
+"""Name to a function of (width, norm, dtype, remat) that makes an encoder; add your own."""
 
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "linear": LinearHead,
@@ -183,8 +183,9 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
         ``glance_size``, ``patch_size``, ``side_limits``, ``spatial``, ``temporal``, ``temporal_estimator``,
         ``dropout``, …); ``global_encoder``, ``local_encoder`` (``encoder`` in plain classifiers) by name in
         ``ENCODERS``; ``head`` by name in ``HEADS``; ``width``, a multiplier of the encoders' channels; ``dtype``
-        (``float32`` or ``bfloat16``: type of the activations); ``norm_axis``, the mapped axis over which batch norm is
-        synchronised (None: per device).
+        (``float32`` or ``bfloat16``: type of the activations); ``remat``, a regex for blocks of the encoders that are
+        computed again in the backward pass to save memory (``.*``: all; ``layer[12]_.*``: two stages of a ResNet);
+        ``norm_axis``, the mapped axis over which batch norm is synchronised (None: per device).
 
     Returns:
       An unbound linen module.
@@ -204,7 +205,7 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
     dtype = jnp.dtype(settings.pop("dtype"))
     norm = partial(BatchNorm, axis_name=settings.pop("norm_axis", None))
     make = partial(_look_up, "encoder", ENCODERS)
-    encoder = {"width": settings.pop("width"), "norm": norm, "dtype": dtype}
+    encoder = {"width": settings.pop("width"), "norm": norm, "dtype": dtype, "remat": settings.pop("remat")}
     for key in ("encoder", "global_encoder", "local_encoder"):
         if key in settings:
             settings[key] = make(settings[key])(**encoder)
@@ -230,7 +231,7 @@ def model_defaults(name: str) -> dict[str, Any]:
     encoders = {"encoder", "global_encoder", "local_encoder"}
     given = {"num_classes", "norm", "dtype", "head", "parent", "name"} | encoders
     defaults = {f.name: f.default for f in fields(spec.kind) if f.name not in given}
-    return {**defaults, "head": "linear", "width": 1.0, "dtype": "float32", **spec.arguments}
+    return {**defaults, "head": "linear", "width": 1.0, "dtype": "float32", "remat": "", **spec.arguments}
 
 
 def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from adafocus_jax.models.layers import (
     FrameEncoder,
     FrameFeatures,
     pool_frames,
+    rematerialised,
     round_channels,
 )
 from adafocus_jax.ops.temporal_shift import temporal_shift
@@ -90,14 +91,15 @@ class ResNet(FrameEncoder):
             x = _max_pool(x)
         for stage, (width, blocks, stride) in enumerate(s.stages, start=1):
             for block in range(blocks):
-                x = ResidualBlock(
+                name = f"layer{stage}_{block}"
+                x = rematerialised(ResidualBlock, name, self.remat)(
                     round_channels(width * self.width),
                     stride if block == 0 else 1,
                     s.bottleneck,
                     self.shift,
                     self.norm,
                     self.dtype,
-                    name=f"layer{stage}_{block}",
+                    name=name,
                 )(x, train)
         return pool_frames(x)
 

@@ -20,6 +20,7 @@ from adafocus_jax.models.layers import (
     FrameFeatures,
     he_fan_out,
     pool_frames,
+    rematerialised,
     round_channels,
 )
 from adafocus_jax.types import Array
@@ -103,6 +104,8 @@ class X3D(nn.Module):
     settings: X3DSettings = X3D_S
     norm: Callable[..., nn.Module] = BatchNorm
     dtype: DTypeLike = jnp.float32
+    remat: str = ""
+    """Of ``rematerialised``."""
 
     @nn.compact
     def __call__(self, frames: Array, train: bool) -> FrameFeatures:
@@ -113,13 +116,14 @@ class X3D(nn.Module):
         x = nn.relu(self.norm(dtype=self.dtype, name="stem_bn")(x, train))
         for stage, (features, blocks) in enumerate(zip(widths, self.settings.blocks, strict=True), start=1):
             for block in range(math.ceil(self.settings.depth * blocks)):
-                x = X3DBlock(
+                name = f"stage{stage}_{block}"
+                x = rematerialised(X3DBlock, name, self.remat)(
                     features,
                     stride=2 if block == 0 else 1,
                     squeeze_excite=block % 2 == 0,
                     norm=self.norm,
                     dtype=self.dtype,
-                    name=f"stage{stage}_{block}",
+                    name=name,
                 )(x, train)
         x = Conv(int(EXPANSION * widths[-1]), 1, dtype=self.dtype, name="last")(x)
         return pool_frames(nn.relu(self.norm(dtype=self.dtype, name="last_bn")(x, train)))

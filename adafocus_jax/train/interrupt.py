@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask training to stop at the next step, so that it can save first."""
+"""SIGTERM and SIGINT ask training to stop at the next step, so that it can save first; all processes at the same."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+
+import jax
+
+from adafocus_jax.train.processes import largest_over_processes
 
 
 class StopRequestedError(Exception):
@@ -20,8 +24,10 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
-        """The number of the signal that came."""
+        self._received: int | None = None
+        self._agreed: int | None = None
+        self._share = largest_over_processes() if jax.process_count() > 1 else None
+        self._shared: jax.Array | None = None
         self._interruptible = False
         self._previous: dict[int, signal._HANDLER] = {}
 
@@ -35,10 +41,21 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @property
+    def signal(self) -> int | None:
+        """The number of the signal that came; with several processes, to any of them, the same at a step in all."""
+        return self._received if self._share is None else self._agreed
+
+    def share(self) -> None:
+        """Once a step: tells the other processes, and takes in what they told a step ago, so that none waits."""
+        if self._share is not None:
+            told, self._shared = self._shared, self._share(self._received or 0)
+            self._agreed = None if told is None else int(told.addressable_data(0)) or None
+
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A block that a signal ends at once, quietly. ``signal`` tells whether it did."""
-        self._interruptible = True
+        """A block that a signal ends at once, quietly, if the process is alone. ``signal`` tells whether it did."""
+        self._interruptible = self._share is None
         try:
             with contextlib.suppress(StopRequestedError):
                 yield
@@ -46,8 +63,8 @@ class StopSignals:
             self._interruptible = False
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None:
+        if self._received is not None:
             raise KeyboardInterrupt
-        self.signal = number
+        self._received = number
         if self._interruptible:
             raise StopRequestedError

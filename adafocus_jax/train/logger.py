@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 
 from adafocus_jax.data.records import encode_frame
+from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,13 @@ class MetricWriter:
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
         """One row of finite numbers of ``split`` (``train`` or ``eval``) after ``step`` updates."""
         if self._writes:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            try:
+                with open(self._path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            except OSError as error:
+                raise UserError(
+                    f"training stops at step {step}: cannot write {self._path}: {error}"
+                ) from error
             for name, value in values.items():
                 self._board.add_scalar(f"{split}/{name}", value, step)
 
@@ -79,8 +86,9 @@ def _drop_later_rows(path: Path, start_step: int) -> None:
 class Meter:
     """Examples per second, and the share of time that the loop waited for data, since ``restart``."""
 
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
+    def __init__(self, batch_size: int, peak_step_sec: float | None = None) -> None:
+        """``peak_step_sec``: what a step would take at the devices' peak, to tell ``flop_utilization`` (0…1)."""
+        self._batch_size, self._peak_step_sec = batch_size, peak_step_sec
         self.restart()
 
     def restart(self) -> None:
@@ -99,21 +107,28 @@ class Meter:
         self._steps += 1
 
     def read(self) -> dict[str, float]:
-        """``examples_per_sec`` and ``data_wait_frac`` (0…1); nothing before a step was counted. Restarts."""
+        """``examples_per_sec``, ``data_wait_frac`` (0…1), ``flop_utilization`` where the peak is known. Restarts.
+
+        Nothing before a step was counted.
+        """
         elapsed = max(time.perf_counter() - self._began, 1e-9)
-        rate = self._steps * self._batch_size / elapsed
-        rates = {"examples_per_sec": rate, "data_wait_frac": self._waited / elapsed} if self._steps else {}
+        figures = {}
+        if self._steps:
+            rate = self._steps / elapsed
+            figures = {"examples_per_sec": rate * self._batch_size, "data_wait_frac": self._waited / elapsed}
+            if self._peak_step_sec is not None:
+                figures["flop_utilization"] = rate * self._peak_step_sec
         self.restart()
-        return rates
+        return figures
 
 
 class ProgressView:
-    """A line whenever there are new figures; on a terminal also a bar that stays below them."""
+    """A line whenever there are new figures, from process 0; on a terminal also a bar that stays below them."""
 
     def __init__(self, num_steps: int, batch_size: int, start_step: int) -> None:
         self._num_steps, self._batch_size = num_steps, batch_size
         console = Console(stderr=True)
-        self._live = console.is_terminal
+        self._live = console.is_terminal and jax.process_index() == 0
         columns = ("training", BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         self._bar = Progress(*columns, console=console, disable=not self._live)
         self._task = self._bar.add_task("compiling", total=num_steps, completed=start_step)
@@ -147,7 +162,7 @@ class ProgressView:
         """A line that stays."""
         if self._live:
             self._bar.console.print(text, highlight=False, soft_wrap=True)
-        else:
+        elif jax.process_index() == 0:
             log.info("%s", text)
 
 
@@ -165,6 +180,17 @@ def describe_losses(values: Mapping[str, float]) -> str:
     return f"loss {values['loss/total']:.4g} ({', '.join(terms)})  top-1 {values['top1']:.0f}%"
 
 
+def describe_not_finite(values: Mapping[str, float]) -> str:
+    """What is not finite, the terms of the loss before what they spoil; empty where all is finite.
+
+    >>> describe_not_finite({"loss/total": math.nan, "loss/focus": math.inf, "loss/exits": 1.5, "grad_norm": math.nan})
+    'loss/focus inf, loss/total nan, grad_norm nan'
+    """
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    bad.sort(key=lambda name: (not name.startswith("loss/"), name == "loss/total"))
+    return ", ".join(f"{name} {values[name]:g}" for name in bad)
+
+
 def describe_pace(values: Mapping[str, float], examples_left: int) -> str:
     """Speed and the time that the rest will take; empty where nothing was measured.
 
@@ -174,4 +200,5 @@ def describe_pace(values: Mapping[str, float], examples_left: int) -> str:
     if not (rate := values.get("examples_per_sec")):
         return ""
     left = timedelta(seconds=round(examples_left / rate))
-    return f"{rate:.3g} videos/s  data wait {values['data_wait_frac']:.0%}  {left} left"
+    used = f"  {values['flop_utilization']:.0%} of peak" if "flop_utilization" in values else ""
+    return f"{rate:.3g} videos/s  data wait {values['data_wait_frac']:.0%}{used}  {left} left"

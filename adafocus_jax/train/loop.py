@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -20,8 +20,10 @@ from adafocus_jax.checkpoint import FOLDER, Checkpoints
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import VideoModel, init_variables
 from adafocus_jax.train.interrupt import StopSignals
-from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView
+from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView, describe_not_finite
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
+from adafocus_jax.train.processes import require_same
+from adafocus_jax.train.profiler import Profiler
 from adafocus_jax.train.state import TrainState, create_state, run_keys
 from adafocus_jax.train.step import (
     LossFunction,
@@ -31,6 +33,7 @@ from adafocus_jax.train.step import (
     fetch_scalars,
     make_train_step,
 )
+from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
 from adafocus_jax.types import Array, VideoBatch
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,8 @@ Batches = Callable[[int], Iterable[Mapping[str, np.ndarray]]]
 """From the first step wanted to the batches of this process from there on, fields of ``VideoBatch``."""
 Evaluate = Callable[[dict[str, Any]], Mapping[str, float | np.ndarray]]
 """From ``{"params", "batch_stats"}`` on the host to named numbers, and pictures as RGB uint8 ``[H, W, 3]``."""
+Initialize = Callable[[dict[str, Any]], dict[str, Any]]
+"""From fresh ``{"params", "batch_stats"}`` on the host to those to start from."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,10 @@ class TrainOptions:
     """Videos per step, all devices together."""
     seed: int = 0
     parallel: Parallel = "pmap"
+    accumulate: int = 1
+    """Parts that each device's share of a batch is cut into, to save memory."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """A step that is not finite ends the run, or its update is dropped and counted."""
     log_every: int = 10
     """Steps between rows of figures, which are means over them."""
     eval_every: int = 0
@@ -58,6 +67,10 @@ class TrainOptions:
     """Steps between checkpoints; there is always one at the end and with every evaluation. 0: only there."""
     best_metric: str = "top1"
     """The number of an evaluation by which the best checkpoint is chosen, higher is better."""
+    peak_tflops: float = 0.0
+    """What one device can do, for the share of it that is used; 0: as known for its kind."""
+    profile: tuple[int, int] | None = None
+    """First step and number of steps, counted in the run, of a ``jax.profiler`` trace in ``WORKDIR/profile``."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,7 @@ def train(
     config: Mapping[str, Any],
     free_keys: Collection[str] = (),
     evaluate: Evaluate | None = None,
+    initialize: Initialize | None = None,
 ) -> TrainResult:
     """Trains ``model`` on all devices, or goes on where a run in ``workdir`` stopped, bit for bit.
 
@@ -101,6 +115,7 @@ def train(
       config: all that defines the run, of what JSON can hold; saved beside the checkpoints.
       free_keys: dotted keys of ``config`` that may change when a run goes on.
       evaluate: measures on held-out data.
+      initialize: what a new run starts from, e.g. ``initialize_from``; not called when one goes on.
 
     Returns:
       Where it stands. SIGTERM and SIGINT save a checkpoint and return early.
@@ -109,24 +124,41 @@ def train(
       UserError: a batch that the devices do not divide, shapes that do not fit, a workdir of another run.
       TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
     """
-    check_batch_size(options.batch_size, jax.device_count())
+    check_batch_size(options.batch_size, jax.device_count(), options.accumulate)
     init_key = run_keys(options.seed)[0]
     params = jax.eval_shape(partial(init_variables, model), init_key)["params"]
     sgd = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
-    step = make_train_step(model, sgd, loss, seed=options.seed, parallel=options.parallel)
+    step = make_train_step(
+        model,
+        sgd,
+        loss,
+        seed=options.seed,
+        parallel=options.parallel,
+        accumulate=options.accumulate,
+        skip_not_finite=options.on_nan == "skip",
+    )
     create = partial(create_state, model, sgd.transform, options.seed)
     # Shapes first: a configuration that does not fit fails here, before data are read and memory is taken.
     shapes = jax.eval_shape(create)
     step.trace(shapes, batch_shapes)
     with Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys) as checkpoints:
-        # The order of things: resume from the newest readable checkpoint of this workdir, else start fresh.
+        # The order of things: resume from the newest readable checkpoint of this workdir; else start from what
+        # ``initialize`` takes from another run; else fresh.
         state = checkpoints.restore_latest(shapes)
+        require_same(
+            0 if state is None else int(state.step),
+            f"the processes find different checkpoints in {workdir}: it has to lie on storage that all of them share",
+        )
         feed = batches(0 if state is None else int(state.step))
         if state is None:
             state = jax.device_get(create())
+            state = state.replace(**initialize(state.variables)) if initialize else state
         else:
             log.info("resuming from step %d of %s", int(state.step), workdir)
-        return _Run(step, checkpoints, options, evaluate, workdir).go(state, feed)
+        peak = peak_flops(options.peak_tflops, jax.devices()[0].device_kind)
+        peak_step_sec = peak and 2 * step.count_macs(shapes, batch_shapes) / peak
+        meter = Meter(options.batch_size, peak_step_sec)
+        return _Run(step, checkpoints, options, evaluate, workdir, meter).go(state, feed)
 
 
 def prefetch(
@@ -151,16 +183,18 @@ class _Run:
         options: TrainOptions,
         evaluate: Evaluate | None,
         workdir: str | os.PathLike[str],
+        meter: Meter,
     ) -> None:
         self.step, self.checkpoints, self.options, self.evaluate = step, checkpoints, options, evaluate
-        self.workdir = workdir
-        self.meter = Meter(options.batch_size)
+        self.workdir, self.meter = workdir, meter
         self.signals = StopSignals()
         self.metrics: dict[str, float] = {}
         self.pending: list[tuple[int, Mapping[str, Array]]] = []
         """Scalars that are still on the devices, with their step."""
         self.window: list[dict[str, float]] = []
         """Scalars fetched since the last row."""
+        self.skipped = 0
+        """Steps since the last row whose update was dropped."""
 
     def go(self, state: TrainState, batches: Iterable[Mapping[str, np.ndarray]]) -> TrainResult:
         start, num_steps = int(state.step), self.options.num_steps
@@ -172,6 +206,9 @@ class _Run:
             stack.callback(self.writer.close)
             self.view = stack.enter_context(ProgressView(num_steps, self.options.batch_size, start))
             stack.enter_context(self.signals)
+            self.profiler = stack.enter_context(
+                Profiler(self.options.profile, Path(self.workdir) / "profile")
+            )
             return self._steps(self.step.put_state(state), start, batches)
 
     def _steps(
@@ -179,6 +216,7 @@ class _Run:
     ) -> TrainResult:
         feed = prefetch(batches, self.step.put_batch)
         for done in range(start + 1, self.options.num_steps + 1):
+            self.profiler.before(done)
             with self.meter.waiting():
                 batch = next(feed)
             # Fails whenever data move between host and device unasked.
@@ -187,6 +225,7 @@ class _Run:
             self.pending.append((done, scalars))
             # One step ahead of the devices, not more, or batches would pile up on them.
             jax.block_until_ready(self.pending[-2:][0][1])
+            self.signals.share()
             self._count(done, start)
             # A signal that comes while nothing is saved waits for the next step, which is.
             if self._after(done, state) and self.signals.signal is not None:
@@ -219,19 +258,31 @@ class _Run:
 
     def _log_row(self, done: int) -> None:
         self._fetch()
-        row = {name: math.fsum(r[name] for r in self.window) / len(self.window) for name in self.window[0]}
-        row |= self.meter.read()
-        self.window.clear()
+        names = self.window[0] if self.window else ()
+        row = {name: math.fsum(r[name] for r in self.window) / len(self.window) for name in names}
+        row |= self.meter.read() | peak_memory_gib()
+        if self.options.on_nan == "skip":
+            row["skipped"] = self.skipped
         self.writer.write("train", done, row)
-        self.view.figures(done, row)
+        if self.window:
+            self.view.figures(done, row)
+        self.window.clear()
+        self.skipped = 0
 
     def _fetch(self) -> None:
-        """Moves pending scalars to the host, and stops at the first step that is not finite."""
+        """Moves pending scalars to the host, and stops at the first step that is not finite unless it was skipped."""
         for step, scalars in self.pending:
             row = fetch_scalars(scalars)
-            if not all(math.isfinite(value) for value in row.values()):
-                self._diverged(step, ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
-            self.window.append(row)
+            bad = describe_not_finite(row)
+            if row.pop("skipped", 0):
+                self.skipped += 1
+                self.view.note(
+                    f"step {step} skipped, its update dropped: {bad or 'parameters would overflow'}"
+                )
+            elif bad:
+                self._diverged(step, bad)
+            else:
+                self.window.append(row)
         self.pending.clear()
 
     def _finite_state(self, done: int, state: TrainState) -> TrainState:
@@ -249,7 +300,8 @@ class _Run:
         good = str(self.checkpoints.folder / str(saved[-1])) if saved else "none yet"
         raise TrainingDivergedError(
             f"training diverged at step {step}: {what}; last good checkpoint: {good}; "
-            "lower optimizer.lr or optimizer.clip_norm and train in another workdir"
+            "lower optimizer.lr or optimizer.clip_norm and train in another workdir, or go on from there with "
+            "train.on_nan=skip, which drops such updates"
         )
 
     def _evaluate(self, done: int, host: TrainState) -> dict[str, float]:

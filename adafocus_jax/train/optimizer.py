@@ -46,15 +46,20 @@ class OptimizerOptions:
     """Largest norm of the whole gradient; larger ones are scaled down to it. None: no limit."""
     warmup_frac: float = 0.0
     """Share of all steps, 0…1, over which the rate rises linearly to its peak."""
+    freeze: str = ""
+    """Regular expression: parameters whose whole path it matches are never updated, nor decayed. Their batch norm goes
+    on normalising by the batch, and so its running statistics go on following the data."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optax transformation and the learning rate behind it."""
+    """An optax transformation and what is behind it."""
 
     transform: optax.GradientTransformation
     learning_rate: Callable[[Array], Array]
     """From a step to the rate at factor 1."""
+    trains: Any
+    """In a tree like the parameters: False where one is frozen."""
 
 
 def make_optimizer(options: OptimizerOptions, params: Any, *, num_steps: int, batch_size: int) -> Optimizer:
@@ -70,9 +75,10 @@ def make_optimizer(options: OptimizerOptions, params: Any, *, num_steps: int, ba
       batch_size: global batch size.
 
     Raises:
-      UserError: a parameter without a group, or a group without a parameter.
+      UserError: a parameter without a group, a group without a parameter, or ``freeze`` matches none or all.
     """
     group_of = assign_groups(params, options.groups)
+    trains = trainable(params, options.freeze)
     peak = rescaled_rate(options, batch_size)
 
     def learning_rate(step: Array) -> Array:
@@ -83,9 +89,9 @@ def make_optimizer(options: OptimizerOptions, params: Any, *, num_steps: int, ba
         clip,
         optax.add_decayed_weights(options.weight_decay),
         optax.trace(options.momentum),
-        _scale_by_group(options.groups, group_of, learning_rate, num_steps),
+        _scale_by_group(options.groups, group_of, trains, learning_rate, num_steps),
     )
-    return Optimizer(transform, learning_rate)
+    return Optimizer(transform, learning_rate, trains)
 
 
 def rescaled_rate(options: OptimizerOptions, batch_size: int) -> float:
@@ -128,7 +134,7 @@ def assign_groups(params: Any, groups: Sequence[ParamGroup]) -> Any:
     patterns = [_compile(group.pattern) for group in groups]
 
     def first_match(path: Sequence[Any], _: Any) -> int:
-        name = jax.tree_util.keystr(tuple(path), simple=True, separator="/")
+        name = _name(path)
         matches = (index for index, pattern in enumerate(patterns) if pattern.fullmatch(name))
         index = next(matches, None)
         if index is None:
@@ -145,20 +151,45 @@ def assign_groups(params: Any, groups: Sequence[ParamGroup]) -> Any:
     return assigned
 
 
+def trainable(params: Any, freeze: str) -> Any:
+    """False for every parameter whose path ``freeze`` matches in full, in a tree like ``params``.
+
+    >>> trainable({"head": {"kernel": 0}, "stem": {"kernel": 0}}, "stem/.*")
+    {'head': {'kernel': True}, 'stem': {'kernel': False}}
+
+    Raises:
+      UserError: it matches no parameter, or all.
+    """
+    pattern = _compile(freeze)
+    trains = jax.tree_util.tree_map_with_path(lambda path, _: not pattern.fullmatch(_name(path)), params)
+    some = set(jax.tree.leaves(trains))
+    if some == {False} or (freeze and some == {True}):
+        raise UserError(
+            f"optimizer.freeze={freeze!r} matches {'no' if True in some else 'every'} parameter: give a regex that "
+            f"matches whole paths of some; they begin with {', '.join(sorted(params))}"
+        )
+    return trains
+
+
+def _name(path: Sequence[Any]) -> str:
+    return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
+
+
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise UserError(f"optimizer group {pattern!r} is not a regular expression: {error}") from error
+        raise UserError(f"optimizer pattern {pattern!r} is not a regular expression: {error}") from error
 
 
 def _scale_by_group(
     groups: Sequence[ParamGroup],
     group_of: Any,
+    trains: Any,
     learning_rate: Callable[[Array], Array],
     num_steps: int,
 ) -> optax.GradientTransformation:
-    """Multiplies updates by ``−rate(step) · factor``; by 0 while the group is delayed."""
+    """Multiplies updates by ``−rate(step) · factor``; by 0 while the group is delayed, or what is frozen."""
 
     def init(_: Any) -> optax.ScaleByScheduleState:
         return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
@@ -169,7 +200,11 @@ def _scale_by_group(
             jnp.where(state.count < round(group.delay_frac * num_steps), 0, -rate * group.factor)
             for group in groups
         ]
-        scaled = jax.tree.map(lambda value, index: steps[index] * value, updates, group_of)
+
+        def scale(value: Array, index: int, trains: bool) -> Array:
+            return steps[index] * value if trains else jnp.zeros_like(value)
+
+        scaled = jax.tree.map(scale, updates, group_of, trains)
         return scaled, optax.ScaleByScheduleState(count=state.count + 1)
 
     return optax.GradientTransformation(init, update)

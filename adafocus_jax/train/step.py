@@ -4,6 +4,9 @@ Every device takes its share of the batch. Gradients, logged scalars and the run
 are averaged over devices, so the state is equal on all of them and a checkpoint does not depend on which one
 wrote it. Batch norm itself normalises by the videos of its own device, as the authors train, unless the model was
 made with ``norm_axis=AXIS``; then the update does not depend on the number of devices.
+
+With gradient accumulation a device goes through its share in parts, one after another, and updates once. The update is
+that of the whole batch but for batch norm, which normalises by, and takes running statistics from, one part at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.flops import count_macs
 from adafocus_jax.losses import Losses
 from adafocus_jax.models import VideoModel, sample_draws
 from adafocus_jax.train.optimizer import Optimizer
@@ -31,6 +35,8 @@ AXIS = "batch"
 """The mapped axis: devices."""
 Parallel = Literal["pmap", "shard_map"]
 LossFunction = Callable[[ModelOutput, Array], Losses]
+Gradients = Callable[[TrainState, VideoBatch], Any]
+"""From a state and a device's share of a batch to gradients, running statistics and scalars."""
 DeviceStep = Callable[[TrainState, VideoBatch], tuple[TrainState, dict[str, Array]]]
 
 
@@ -48,6 +54,8 @@ class TrainStep:
     """What a step needs of a batch on the host, split over the devices; uint8 stays uint8."""
     trace: Callable[[TrainState, VideoBatch], None]
     """Shapes of a state and of a global batch: raises what the step would, without data or memory."""
+    count_macs: Callable[[TrainState, VideoBatch], int]
+    """From the same to the multiply-adds of one device: forward, backward and what is computed again."""
 
 
 def make_train_step(
@@ -58,6 +66,8 @@ def make_train_step(
     seed: int,
     parallel: Parallel = "pmap",
     devices: Sequence[jax.Device] | None = None,
+    accumulate: int = 1,
+    skip_not_finite: bool = False,
 ) -> TrainStep:
     """One update of ``model`` on a global batch, split over the devices.
 
@@ -70,24 +80,30 @@ def make_train_step(
       seed: of the run.
       parallel: ``pmap`` or ``shard_map``; both give the same update.
       devices: to run on; None: all.
+      accumulate: parts that each device's share of the batch is cut into.
+      skip_not_finite: where a scalar or what would be the next state is not finite, keep all of the state but the count
+        of steps; the scalar ``skipped`` says so (1, else 0).
 
     Raises:
       UserError: an unknown kind of ``parallel``.
     """
-    device_step = _make_device_step(model, optimizer, loss, run_keys(seed)[1])
+    gradients = _make_gradients(model, loss, optimizer.trains, run_keys(seed)[1], accumulate)
+    device_step = _make_device_step(gradients, optimizer, skip_not_finite)
     if parallel == "pmap":
-        return _pmap(device_step, devices or jax.local_devices())
+        return _pmap(device_step, devices or jax.devices())
     if parallel == "shard_map":
         return _shard_map(device_step, devices or jax.devices())
     raise UserError(f"unknown parallel={parallel!r}: choose pmap or shard_map")
 
 
-def check_batch_size(batch_size: int, devices: int) -> None:
-    """Raises UserError unless ``devices`` divide the global batch."""
-    if batch_size < 1 or batch_size % devices:
-        below = max(batch_size, 0) // devices * devices
-        sizes = " or ".join(str(size) for size in (below, below + devices) if size > 0)
-        raise UserError(f"a batch of {batch_size} does not divide over {devices} devices: take {sizes}")
+def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None:
+    """Raises UserError unless ``devices`` times ``accumulate`` divide the global batch."""
+    parts = devices * accumulate
+    if batch_size < 1 or batch_size % parts:
+        below = max(batch_size, 0) // parts * parts
+        sizes = " or ".join(str(size) for size in (below, below + parts) if size > 0)
+        over = f"{devices} devices" + (f" in {accumulate} parts each" if accumulate > 1 else "")
+        raise UserError(f"a batch of {batch_size} does not divide over {over}: take {sizes}")
 
 
 def fetch_scalars(scalars: Mapping[str, Array]) -> dict[str, float]:
@@ -134,31 +150,72 @@ def policy_statistics(out: ModelOutput) -> dict[str, Array]:
     }
 
 
-def _make_device_step(model: VideoModel, optimizer: Optimizer, loss: LossFunction, key: Array) -> DeviceStep:
+def _make_gradients(
+    model: VideoModel, loss: LossFunction, trains: Any, key: Array, accumulate: int
+) -> Gradients:
     # A constant of the program; a key on one device would have to be moved to the others at each step.
     key_data: Any = np.asarray(jax.random.key_data(key))
 
-    def device_step(state: TrainState, batch: VideoBatch) -> tuple[TrainState, dict[str, Array]]:
-        size = batch.frames.shape[0]
+    def of_videos(state: TrainState, batch_stats: Any, batch: VideoBatch, first: Array) -> Any:
         step_key = jax.random.fold_in(jax.random.wrap_key_data(key_data), state.step)
-        draws = sample_draws(step_key, model, size, first=lax.axis_index(AXIS) * size)
+        draws = sample_draws(step_key, model, batch.frames.shape[0], first=first)
 
         def objective(params: Any) -> tuple[Array, Any]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
+            params = jax.tree.map(lambda p, learns: p if learns else lax.stop_gradient(p), params, trains)
+            variables = {"params": params, "batch_stats": batch_stats}
             applied = model.apply(variables, batch, train=True, draws=draws, mutable=["batch_stats"])
             out, updated = cast(tuple[ModelOutput, Any], applied)
             losses = loss(out, cast(Array, batch.label))
             return losses.total, (updated["batch_stats"], _scalars(out, losses, batch))
 
         grads, (batch_stats, scalars) = jax.grad(objective, has_aux=True)(state.params)
-        grads, batch_stats, scalars = lax.pmean((grads, batch_stats, scalars), AXIS)
+        return grads, batch_stats, scalars
+
+    def of_share(state: TrainState, batch: VideoBatch) -> Any:
+        share = batch.frames.shape[0]
+        first = lax.axis_index(AXIS) * share
+        if accumulate == 1:
+            return of_videos(state, state.batch_stats, batch, first)
+        size = share // accumulate
+        parts = jax.tree.map(lambda x: x.reshape(accumulate, size, *x.shape[1:]), batch)
+
+        def add(carry: Any, numbered: Any) -> Any:
+            (total, batch_stats), (number, part) = carry, numbered
+            grads, batch_stats, scalars = of_videos(state, batch_stats, part, first + number * size)
+            return (jax.tree.map(jnp.add, total, grads), batch_stats), scalars
+
+        start = jax.tree.map(jnp.zeros_like, state.params), state.batch_stats
+        numbered = jnp.arange(accumulate, dtype=jnp.int32), parts
+        (total, batch_stats), scalars = lax.scan(add, start, numbered)
+        grads = jax.tree.map(lambda g: g / accumulate, total)
+        return grads, batch_stats, jax.tree.map(jnp.mean, scalars)
+
+    return of_share
+
+
+def _make_device_step(gradients: Gradients, optimizer: Optimizer, skip_not_finite: bool) -> DeviceStep:
+    def device_step(state: TrainState, batch: VideoBatch) -> tuple[TrainState, dict[str, Array]]:
+        grads, batch_stats, scalars = lax.pmean(gradients(state, batch), AXIS)
         updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params)
         scalars["grad_norm"] = optax.tree.norm(grads)
         scalars["learning_rate"] = optimizer.learning_rate(state.step)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), scalars
+        following = TrainState(state.step + 1, params, batch_stats, opt_state)
+        return _keep_finite(state, following, scalars) if skip_not_finite else (following, scalars)
 
     return device_step
+
+
+def _keep_finite(
+    state: TrainState, following: TrainState, scalars: dict[str, Array]
+) -> tuple[TrainState, dict[str, Array]]:
+    """``following``, or ``state`` one step on where something is not finite. Devices agree, as all is averaged."""
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((following, scalars))]).all()
+    kept: Any = jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, state)
+    # The schedule counts steps, not updates, and so ends at 0 all the same.
+    opt_state = optax.tree_utils.tree_set(kept.opt_state, count=following.step)
+    skipped = 1 - finite.astype(jnp.float32)
+    return kept.replace(step=following.step, opt_state=opt_state), {**scalars, "skipped": skipped}
 
 
 def _scalars(out: ModelOutput, losses: Losses, batch: VideoBatch) -> dict[str, Array]:
@@ -170,23 +227,26 @@ def _scalars(out: ModelOutput, losses: Losses, batch: VideoBatch) -> dict[str, A
 
 
 def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
-    split = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    # A process gives and gets the values of its own devices.
+    local = [device for device in devices if device.process_index == jax.process_index()]
+    split = NamedSharding(Mesh(np.array(local), (AXIS,)), PartitionSpec(AXIS))
 
     def replicate(x: Array) -> Array:
-        return jax.device_put(np.broadcast_to(x, (len(devices), *np.shape(x))), split)
+        return jax.device_put(np.broadcast_to(x, (len(local), *np.shape(x))), split)
 
     def put_batch(batch: Mapping[str, np.ndarray]) -> VideoBatch:
-        shares = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), _inputs(batch))
+        shares = jax.tree.map(lambda x: x.reshape(len(local), -1, *x.shape[1:]), _inputs(batch))
         return cast(VideoBatch, jax.device_put(shares, split))
 
-    def trace(state: TrainState, batch: VideoBatch) -> None:
+    def stacked(state: TrainState, batch: VideoBatch) -> Any:
         def stack(x: Array, *shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((len(devices), *shape), x.dtype)
+            return jax.ShapeDtypeStruct((len(local), *shape), x.dtype)
 
-        total = len(devices) * jax.process_count()
         states = jax.tree.map(lambda x: stack(x, *x.shape), state)
-        batches = jax.tree.map(lambda x: stack(x, x.shape[0] // total, *x.shape[1:]), batch)
-        jax.eval_shape(run, states, batches)
+        return states, jax.tree.map(lambda x: stack(x, x.shape[0] // len(devices), *x.shape[1:]), batch)
+
+    def trace(state: TrainState, batch: VideoBatch) -> None:
+        jax.eval_shape(run, *stacked(state, batch))
 
     run = jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=0)
     return TrainStep(
@@ -195,6 +255,7 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         get_state=lambda state: jax.tree.map(lambda x: _first_copy(x)[0, ...], state),
         put_batch=put_batch,
         trace=trace,
+        count_macs=lambda state, batch: count_macs(run, *stacked(state, batch)),
     )
 
 
@@ -225,6 +286,7 @@ def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainS
         get_state=lambda state: jax.tree.map(_first_copy, state),
         put_batch=put_batch,
         trace=trace,
+        count_macs=lambda state, batch: count_macs(run, state, batch),
     )
 
 

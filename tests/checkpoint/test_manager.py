@@ -210,6 +210,13 @@ def test_a_folder_of_another_config_is_refused_but_for_free_keys(workdir):
     Checkpoints(folder, other, free_keys=["model.num_classes"]).close()
 
 
+def test_a_folder_without_a_checkpoint_is_no_run_yet(tmp_path):
+    """A start that failed must not keep the next one from another config."""
+    Checkpoints(tmp_path, CONFIG).close()
+    Checkpoints(tmp_path, {"classes": []}).close()
+    assert json.loads((tmp_path / "config.json").read_text()) == {"classes": []}
+
+
 def test_every_difference_is_listed():
     old, new = {"a": {"b": 1}, "c": None, "d": (1, 2)}, {"c": "x", "d": [1, 2], "e": 0}
     assert differing_keys(old, new, free_keys=["e"]) == [

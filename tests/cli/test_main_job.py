@@ -154,7 +154,7 @@ def test_bad_videos_are_named_and_do_not_stop_the_others(job, tmp_path, capsys):
         (["evaluate", "--checkpoint", "nowhere"], "no such checkpoint folder: nowhere"),
         (["evaluate", "--checkpoint", "{job}/records"], "is not a checkpoint"),
         (["evaluate", "--checkpoint", "{job}/run", "--split", "test"], "no split 'test'"),
-        (["evaluate", "--checkpoint", "{job}/run", "--data", "{job}/videos"], "adafocus prepare"),
+        (["evaluate", "--checkpoint", "{job}/run", "--data", "{job}/evaluation"], "adafocus prepare"),
         (["predict", "--checkpoint", "{job}/run", "x.mp4", "--overlay"], "--overlay needs --draw"),
         (
             ["train", "--config", "configs/none.py", "--workdir", "{job}/other"],

@@ -51,12 +51,14 @@ def test_pictures_go_to_tensorboard_alone(tmp_path):
 def test_meter_counts_from_its_restart(monkeypatch):
     clock = iter([0.0, 10.0, 11.0, 14.0, 20.0, 20.0, 21.0, 21.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    meter = Meter(batch_size=16)
+    meter = Meter(batch_size=16, peak_step_sec=2.5)
     meter.restart()  # at 10
     with meter.waiting():  # 11 to 14
         pass
     meter.step()
-    assert meter.read() == {"examples_per_sec": pytest.approx(1.6), "data_wait_frac": pytest.approx(0.3)}
+    assert meter.read() == pytest.approx(
+        {"examples_per_sec": 1.6, "data_wait_frac": 0.3, "flop_utilization": 0.25}
+    )
     assert meter.read() == {}
 
 

@@ -11,7 +11,10 @@ import pytest
 
 from adafocus_jax.checkpoint import load_checkpoint
 from adafocus_jax.errors import UserError
+from adafocus_jax.evaluate import predict
+from adafocus_jax.models import init_variables
 from adafocus_jax.train import TrainingDivergedError
+from adafocus_jax.types import VideoBatch
 
 
 def rows(workdir, split="train"):
@@ -19,7 +22,7 @@ def rows(workdir, split="train"):
     return [row for row in map(json.loads, lines) if row["split"] == split]
 
 
-def assert_same_end(workdir, reference):
+def assert_same_end(workdir, reference, steps=(2, 4, 6, 8, 10, 12)):
     """Parameters and statistics bit for bit, and the same log."""
     ours, theirs = (load_checkpoint(folder, "latest") for folder in (workdir, reference))
     assert ours.step == theirs.step == 12
@@ -28,7 +31,7 @@ def assert_same_end(workdir, reference):
     logs = [
         [{k: v for k, v in row.items() if k not in timed} for row in rows(d)] for d in (workdir, reference)
     ]
-    assert [row["step"] for row in logs[0]] == [2, 4, 6, 8, 10, 12]
+    assert [row["step"] for row in logs[0]] == list(steps)
     assert logs[0][-1] == logs[1][-1]
 
 
@@ -81,6 +84,18 @@ def test_killed_then_started_again_ends_bit_for_bit_alike(toy_script, uninterrup
     assert done.returncode == 0, done.stderr
     assert "resuming from step" in done.stderr
     assert_same_end(tmp_path, uninterrupted)
+
+
+def test_a_full_disk_stops_with_the_step_and_loses_nothing(toy, toy_script, uninterrupted, tmp_path):
+    """While the batch of the fifth step is asked for, so that the checkpoint of the sixth does not fit."""
+    done = script(toy_script, tmp_path, "full=4")
+    assert done.returncode != 0
+    assert "the checkpoint of step 6 could not be written" in done.stderr
+    assert "File too large" in done.stderr
+    assert "start again to go on from step 3" in done.stderr
+    assert load_checkpoint(tmp_path, "latest").step == 3
+    toy.run(tmp_path, log_every=2)
+    assert_same_end(tmp_path, uninterrupted, steps=[4, 6, 8, 10, 12])
 
 
 def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterrupted, tmp_path):
@@ -140,6 +155,42 @@ def test_parameters_that_overflow_are_not_saved_though_the_loss_is_finite(toy, t
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
+def test_skipped_updates_are_counted_and_named(toy, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    result = toy.run(tmp_path, poison=6, on_nan="skip")  # the seventh step
+    assert result.step == 12
+    assert "step 7 skipped, its update dropped: loss/exits nan, loss/total nan" in caplog.text
+    assert [row["skipped"] for row in rows(tmp_path)] == [0, 0, 0, 1, 0, 0]
+    assert all(np.isfinite(list(row.values())[2:]).all() for row in rows(tmp_path))
+
+
+def test_a_window_of_skipped_steps_alone_leaves_a_row(toy, tmp_path):
+    toy.run(tmp_path, steps=2, poison=1, on_nan="skip", log_every=1)
+    assert rows(tmp_path)[1]["skipped"] == 1
+    assert "loss/total" not in rows(tmp_path)[1]
+
+
+def test_resume_comes_before_initialise_and_that_before_fresh(toy, tmp_path):
+    given = []
+
+    def initialize(variables):
+        given.append(variables)
+        return jax.tree.map(lambda x: np.full_like(x, 0.25), variables)
+
+    def die():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        toy.run(tmp_path / "a", initialize=initialize, at={5: die})
+    toy.run(tmp_path / "a", initialize=pytest.fail)  # goes on from step 3
+    toy.run(tmp_path / "b", initialize=initialize)
+    assert len(given) == 2
+    assert_same_end(tmp_path / "a", tmp_path / "b")
+    toy.run(tmp_path / "c", steps=1)
+    first = [rows(tmp_path / name)[0]["loss/total"] for name in ("a", "c")]
+    assert first[0] != first[1]
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(toy, uninterrupted, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     toy.run(tmp_path, at={10: lambda: os.kill(os.getpid(), signal.SIGTERM)})
@@ -163,6 +214,20 @@ def test_what_does_not_fit_fails_before_data_and_files(toy, tmp_path, monkeypatc
     with pytest.raises(UserError, match="a batch of 6 does not divide over 4 devices: take 4 or 8"):
         toy.run(tmp_path, at={0: pytest.fail})
     assert not list(tmp_path.iterdir())
+
+
+def test_evaluations_in_training_compile_once(toy, monkeypatch):
+    traced = []
+    draw = predict.sample_draws
+    monkeypatch.setattr(predict, "sample_draws", lambda *args: traced.append(args) or draw(*args))
+    model = toy.Toy(num_classes=5)
+    variables = init_variables(model, jax.random.key(0))
+    logits = [
+        predict.make_predict_function(model, changed)(VideoBatch(frames=toy.batch(0)["frames"]), 0).logits
+        for changed in (variables, jax.tree.map(lambda x: x + 1, variables))
+    ]
+    assert len(traced) == 1
+    assert not np.array_equal(*logits)
 
 
 def test_an_unknown_best_metric_is_named(toy, tmp_path):

@@ -15,6 +15,7 @@ from adafocus_jax.train.optimizer import (
     cosine_with_warmup,
     make_optimizer,
     rescaled_rate,
+    trainable,
 )
 
 GROUPS = (ParamGroup("encoder/.*", 0.5), ParamGroup("classifier/.*", 20.0), ParamGroup(".*"))
@@ -102,6 +103,25 @@ def test_the_first_group_that_matches_in_full_takes_a_parameter():
 def test_groups_that_do_not_cover_exactly_are_refused(patterns, message):
     with pytest.raises(UserError, match=message):
         assign_groups(parameters(), [ParamGroup(pattern) for pattern in patterns])
+
+
+def test_frozen_parameters_are_neither_updated_nor_decayed():
+    options = OptimizerOptions(0.1, 4, GROUPS, weight_decay=0.5, freeze="encoder/kernel|scale")
+    (after,) = updated(options, 1)
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), after, parameters())
+    assert moved == {
+        "encoder": {"kernel": False, "bias": True},
+        "classifier": {"kernel": True},
+        "scale": False,
+    }
+
+
+@pytest.mark.parametrize(("freeze", "what"), [("encod", "no"), (".*", "every"), ("(", "is not a regular")])
+def test_freezing_nothing_or_everything_is_refused(freeze, what):
+    with pytest.raises(
+        UserError, match=f"{what} .*expression|matches {what} parameter: .*classifier, encoder, scale"
+    ):
+        trainable(parameters(), freeze)
 
 
 @settings(max_examples=30, deadline=None)

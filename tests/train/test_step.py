@@ -1,8 +1,10 @@
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax.errors import ScopeParamShapeError
 from hypothesis import given, settings
@@ -25,14 +27,13 @@ BOTH = pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
 
 
 @functools.cache
-def make(toy, norm_axis="batch", parallel="pmap", devices=4):
+def make(toy, norm_axis="batch", parallel="pmap", devices=4, norm=True, sgd=None, **options):
     """A fresh state on the host, and the step; compiled once for all tests."""
-    model = toy.Toy(norm_axis=norm_axis)
+    model = toy.Toy(norm_axis=norm_axis, norm=norm)
     params = init_variables(model, run_keys(0)[0])["params"]
-    optimizer = make_optimizer(toy.SGD, params, num_steps=10, batch_size=toy.BATCH)
-    step = make_train_step(
-        model, optimizer, toy.loss, seed=0, parallel=parallel, devices=jax.devices()[:devices]
-    )
+    optimizer = make_optimizer(sgd or toy.SGD, params, num_steps=10, batch_size=toy.BATCH)
+    devices = jax.devices()[:devices]
+    step = make_train_step(model, optimizer, toy.loss, seed=0, parallel=parallel, devices=devices, **options)
     return jax.device_get(create_state(model, optimizer.transform, seed=0)), step
 
 
@@ -107,6 +108,58 @@ def test_shapes_that_do_not_fit_fail_without_data(toy, parallel):
         step.trace(shapes, toy.shapes().replace(frames=jax.ShapeDtypeStruct((8, 4, 5, 5, 3), np.uint8)))
 
 
+def test_accumulated_parts_give_the_update_of_the_whole_batch(toy):
+    """Without batch norm; dropout and thresholds are drawn by a video's place in the whole batch."""
+    batches = [toy.batch(number) for number in range(3)]
+    whole = run(*make(toy, norm=False), batches)
+    parts = run(*make(toy, norm=False, devices=2, accumulate=2), batches)
+    assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_sees_one_part_at_a_time(toy):
+    """So that four parts on one device are four devices with a norm each; running statistics take them in turn."""
+    batch = toy.batch(0)
+    apart, _ = run(*make(toy, norm_axis=None), [batch])
+    in_turn, _ = run(*make(toy, devices=1, accumulate=4), [batch])
+    assert_close(in_turn.params, apart.params, rtol=1e-5, atol=1e-6)
+    shares = [{name: x[part : part + 2] for name, x in batch.items()} for part in range(0, 8, 2)]
+    start, step = make(toy, norm_axis=None, devices=1)
+    expected = start.batch_stats
+    for share in shares:
+        expected = run(start.replace(batch_stats=expected), step, [share])[0].batch_stats
+    assert_close(in_turn.batch_stats, expected, rtol=1e-5)
+
+
+@BOTH
+def test_a_step_that_is_not_finite_is_dropped_on_all_devices(toy, parallel):
+    start, step = make(toy, parallel=parallel, skip_not_finite=True)
+    state, scalars = run(start, step, [toy.batch(0, poison=0)])
+    assert scalars["skipped"] == 1
+    assert np.isnan(scalars["loss/exits"])
+    assert_close((state.params, state.batch_stats), (start.params, start.batch_stats), rtol=0)
+    assert state.step == optax.tree_utils.tree_get(state.opt_state, "count") == 1
+    good = [toy.batch(0), toy.batch(1)]
+    state, scalars = run(start, step, good)
+    assert scalars.pop("skipped") == 0
+    assert_close((state, scalars), run(*make(toy, parallel=parallel), good), rtol=1e-6)
+
+
+def test_frozen_parameters_stay_while_their_running_statistics_follow(toy):
+    sgd = replace(toy.SGD, freeze="encoder/.*|norm/scale", clip_norm=1e-3)
+    start, step = make(toy, sgd=sgd)
+    state, scalars = run(start, step, [toy.batch(0), toy.batch(1)])
+    same = jax.tree.map(np.array_equal, state.params, start.params)
+    assert same == {
+        "encoder": {"kernel": True, "bias": True},
+        "norm": {"scale": True, "bias": False},
+        "policy": {"kernel": False, "bias": False},
+        "head": {"kernel": False, "bias": False},
+    }
+    assert not np.array_equal(state.batch_stats["norm"]["mean"], start.batch_stats["norm"]["mean"])
+    # They count in no norm of the gradient, and so in no clipping.
+    assert scalars["grad_norm"] < run(*make(toy), [toy.batch(0), toy.batch(1)])[1]["grad_norm"]
+
+
 def test_unknown_parallel_is_refused(toy):
     with pytest.raises(UserError, match="'threads': choose pmap or shard_map"):
         make(toy, parallel="threads")
@@ -117,6 +170,8 @@ def test_a_batch_that_devices_do_not_divide_names_the_nearest_sizes():
         check_batch_size(30, 4)
     with pytest.raises(UserError, match=r"take 4$"):
         check_batch_size(3, 4)
+    with pytest.raises(UserError, match="over 4 devices in 3 parts each: take 24 or 36"):
+        check_batch_size(32, 4, accumulate=3)
 
 
 @settings(max_examples=50, deadline=None)
@@ -133,7 +188,7 @@ def test_the_sizes_it_names_work(size, devices):
 def test_policy_statistics_in_closed_form():
     weights = jnp.array([[0.25, 0.25, 0.25, 0.25], [1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])
     actions = jnp.array([0.001, 0.5, 0.995, 0.01])[None, None]
-    boxes = jnp.array([[[0.0, 0, 10, 20], [0, 0, 30, 40]]])
+    boxes = jnp.array([[[0.0, 0, 10, 20], [20, 15, 30, 40]]])  # centres (5, 10), (35, 35)
     rest = dict.fromkeys(ModelOutput.__dataclass_fields__)
     out = ModelOutput(**{**rest, "frame_weights": weights, "actions": actions, "boxes": boxes})
     statistics = {name: float(value) for name, value in policy_statistics(out).items()}
@@ -158,3 +213,11 @@ def test_boxes_that_move_evenly_step_by_their_pace_whatever_their_size(step):
 
 def test_a_single_box_does_not_move():
     np.testing.assert_array_equal(box_steps_px(jnp.ones((3, 1, 4))), np.zeros((3, 1)))
+
+
+@BOTH
+def test_multiply_adds_are_those_of_one_device(toy, parallel):
+    """Three dense layers: forward, and backward to kernels and, but for the first, to inputs; two glance frames."""
+    start, step = make(toy, parallel=parallel)
+    layers = 48 * 6 * 2 + 6 * 5 * 3 + 6 * 3 * 3
+    assert step.count_macs(jax.eval_shape(lambda: start), toy.shapes()) == toy.BATCH // 4 * 2 * layers

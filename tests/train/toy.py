@@ -1,15 +1,19 @@
 """A model with the interface of UniAdaFocus that compiles in a second, and a run of it in a process of its own.
 
-As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP]`` trains for 12 steps; the process kills itself, or asks itself
-to stop, when the batch of that step is asked for.
+As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP]`` trains for 12 steps; the process kills itself, asks
+itself to stop, or finds the disk full, when the batch of that step is asked for. With ``records=DIR`` it trains for 24
+steps on those, with synchronised norm, and is scored on them; ``join=HOST:PORT,N,ID`` makes it one of several.
 """
 
 import logging
 import os
+import resource
 import signal
 import sys
+import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import jax
@@ -17,9 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
+from adafocus_jax.data.records import open_records
+from adafocus_jax.evaluate.evaluators import classification
+from adafocus_jax.evaluate.gather import gather_predictions
+from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.losses import Losses, cross_entropy
 from adafocus_jax.models.layers import BatchNorm, Dense, Dropout
 from adafocus_jax.train import OptimizerOptions, ParamGroup, TrainOptions, train
+from adafocus_jax.train.processes import connect
 from adafocus_jax.types import ModelOutput, PassOutput, VideoBatch
 
 CLASSES, FRAMES, SIDE, BATCH = 3, 4, 4, 8
@@ -30,7 +40,9 @@ SGD = OptimizerOptions(0.05, BATCH, GROUPS, weight_decay=1e-3, warmup_frac=0.1)
 class Toy(nn.Module):
     """A frame's pixels to features, batch norm, dropout, one head, one policy."""
 
+    num_classes: int = CLASSES
     norm_axis: str | None = None
+    norm: bool = True
     num_glance: int = 2
     num_candidates: int = FRAMES
     num_focus: int = 2
@@ -44,13 +56,14 @@ class Toy(nn.Module):
     def __call__(self, batch, train=False, draws=None):
         frames = batch.frames[:, : self.num_glance].astype(jnp.float32) / 128 - 1
         x = Dense(6, name="encoder")(frames.reshape(*frames.shape[:2], -1))
-        x = nn.relu(BatchNorm(axis_name=self.norm_axis, name="norm")(x, train))
+        # Without norm its arrays are there all the same, unused in training.
+        x = nn.relu(BatchNorm(axis_name=self.norm_axis, name="norm")(x, train and self.norm))
         x = Dropout(0.2, name="dropout")(x, draws.dropout if draws else None, train)
         policy = Dense(5, name="policy")(x)
         weights, actions = jax.nn.softmax(policy[..., 0]), nn.sigmoid(policy[..., 1:])
-        if draws:
+        if draws and train:
             weights = weights * (1 + 0.1 * draws.thresholds)
-        logits = Dense(CLASSES, name="head")(x)
+        logits = Dense(self.num_classes, name="head")(x)
         logits = jnp.concatenate([logits, (weights[..., None] * logits).sum(1, keepdims=True)], axis=1)
         boxes = actions * SIDE
         one_pass = PassOutput(exit_logits=logits, local_logits=logits, boxes=boxes)
@@ -103,7 +116,16 @@ def shapes():
 
 
 def run(
-    workdir, *, steps=12, poison=None, at=None, evaluate=None, config=None, learning_rate=0.05, **options
+    workdir,
+    *,
+    steps=12,
+    poison=None,
+    at=None,
+    evaluate=None,
+    initialize=None,
+    config=None,
+    learning_rate=0.05,
+    **options,
 ):
     """Trains the toy in ``workdir``."""
     options = {"log_every": 2, "checkpoint_every": 3, **options}
@@ -118,13 +140,74 @@ def run(
         config={"steps": steps, "data": {"workers": 0}} if config is None else config,
         free_keys=("data.workers",),
         evaluate=evaluate,
+        initialize=initialize,
     )
+
+
+STEPS_ON_RECORDS = 24
+CLIP = ClipSpec(FRAMES, SIDE, resize=SIDE, flip=False, scales=(1.0,))
+
+
+def own_share():
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def evaluate_on(source, variables):
+    """Scores, found by all processes together."""
+    predict = make_predict_function(Toy(len(source.classes)), variables)
+    batches = eval_batches(source, CLIP, batch_size=BATCH, **own_share())
+    own = predict_split(predict, (VideoBatch(**batch) for batch in batches))
+    return dict(classification(gather_predictions(own)))
+
+
+def run_on_records(workdir, directory, *, parallel="pmap", at=None):
+    """Trains on records with synchronised norm, this process on its share, and is scored on all of them."""
+    source = open_records(directory, "train")
+
+    def feed(start):
+        options = {"batch_size": BATCH, "seed": 0, "num_steps": STEPS_ON_RECORDS, "start_step": start}
+        for step, batch in enumerate(train_batches(source, CLIP, **options, **own_share()), start):
+            if at and step in at:
+                at[step]()
+            yield batch
+
+    return train(
+        Toy(len(source.classes), norm_axis="batch"),
+        feed,
+        workdir=workdir,
+        options=TrainOptions(STEPS_ON_RECORDS, BATCH, parallel=parallel, log_every=1, checkpoint_every=3),
+        optimizer=SGD,
+        loss=loss,
+        batch_shapes=shapes(),
+        config={},
+        evaluate=partial(evaluate_on, source),
+    )
+
+
+def fill_disk(saved):
+    """From when ``saved`` is there, no file can grow beyond 1000 bytes."""
+    while not saved.exists():
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+
+def main(workdir, die=None, stop=None, full=None, records=None, join=None, parallel="pmap"):
+    """The script."""
+    signals = {die: signal.SIGKILL, stop: signal.SIGTERM}
+    events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
+    if full:
+        events[int(full)] = partial(fill_disk, Path(workdir) / "checkpoints" / "3")
+        return run(workdir, at=events, log_every=100)
+    if join is not None:
+        coordinator, *numbers = join.split(",")
+        connect(coordinator or None, *map(int, numbers))
+    if records:
+        return run_on_records(workdir, records, parallel=parallel, at=events)
+    return run(workdir, at=events)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    words = dict(word.split("=") for word in sys.argv[2:])
-    signals = {"die": signal.SIGKILL, "stop": signal.SIGTERM}
-    at = {int(step): partial(os.kill, os.getpid(), signals[name]) for name, step in words.items()}
-    result = run(sys.argv[1], at=at)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    result = main(sys.argv[1], **dict(word.split("=", 1) for word in sys.argv[2:]))
     sys.exit(128 + result.signal if result.signal else 0)

@@ -1,0 +1,87 @@
+"""Several processes as one run: JAX's own multi-controller runtime, and what they have to agree on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from adafocus_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SEC = 30
+"""A process that was not heard of for so long has died, and the others end too."""
+_SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
+
+
+def connect(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Joins the processes of a run, before anything else that uses JAX. One process alone joins nothing.
+
+    Args:
+      coordinator: ``HOST:PORT`` of process 0, reachable from all.
+      num_processes: how many there are.
+      process_id: which one this is, 0…num_processes−1. None for all three: as Slurm or a TPU pod says, if one of them
+        started this process.
+
+    Raises:
+      UserError: only some are given, they do not fit together, or the processes do not find each other.
+    """
+    given = {"--coordinator": coordinator, "--num-processes": num_processes, "--process-id": process_id}
+    missing = [flag for flag, value in given.items() if value is None]
+    if len(missing) == 3 and not in_cluster(os.environ):
+        return
+    if len(missing) in (1, 2):
+        raise UserError(f"{' and '.join(missing)} missing: several processes need all of {', '.join(given)}")
+    if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
+        raise UserError(f"--process-id {process_id} is not one of 0…{num_processes - 1}")
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=HEARTBEAT_SEC,
+            shutdown_timeout_seconds=HEARTBEAT_SEC,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes of the run do not find each other: {error}") from error
+    log.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def in_cluster(environ: Mapping[str, str]) -> bool:
+    """Whether Slurm started this process as one of several tasks, or it runs on a TPU machine, which may be of a pod.
+
+    >>> in_cluster({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8"})  # the batch script itself, not a task of srun
+    False
+    """
+    slurm = all(name in environ for name in _SLURM_STEP) and int(environ.get("SLURM_NTASKS", 1)) > 1
+    hosts = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES", "")
+    # JAX sets the first where it finds TPUs; without the second it asks the machine's metadata for the pod.
+    asks = "TPU_ML_PLATFORM" in environ and "TPU_SKIP_MDS_QUERY" not in environ
+    return slurm or "," in hosts or asks
+
+
+def require_same(value: int, message: str) -> None:
+    """Raises UserError with ``message`` unless ``value`` is the same in all processes."""
+    if jax.process_count() > 1 and len(np.unique(multihost_utils.process_allgather(np.asarray(value)))) > 1:
+        raise UserError(message)
+
+
+def largest_over_processes() -> Callable[[int], jax.Array]:
+    """From a number of this process, 0 or more, to the largest of all, int32, still under way when it returns."""
+    mesh = Mesh(np.array(jax.devices()), ("processes",))
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("processes"))
+    largest = jax.jit(lambda values: values.max(), out_shardings=everywhere)
+
+    def start(value: int) -> jax.Array:
+        local = np.full(jax.local_device_count(), value, np.int32)
+        return largest(jax.make_array_from_process_local_data(split, local))
+
+    return start

@@ -1,0 +1,129 @@
+"""Several real processes as one run, on simulated devices: the same numbers as one, and what happens when one ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from adafocus_jax.checkpoint import load_checkpoint
+from adafocus_jax.cli.main import run_command
+from adafocus_jax.data.records import open_records
+from adafocus_jax.demo.videos import write_videos
+from adafocus_jax.errors import UserError
+from adafocus_jax.train.processes import connect, in_cluster
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    out = tmp_path_factory.mktemp("records")
+    write_videos(out / "videos", num_train=20, num_test=10, workers=1, progress=False)
+    prepare = ["prepare", str(out / "videos" / "train"), str(out / "records")]
+    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+    return out / "records"
+
+
+@pytest.fixture(scope="module")
+def alone(toy, records, tmp_path_factory):
+    """A run of 24 steps in one process with four devices."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    workdir = tmp_path_factory.mktemp("alone")
+    toy.run_on_records(workdir, records)
+    return workdir
+
+
+def rows(workdir, split="train"):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["split"] == split]
+
+
+def assert_same_curve(workdir, reference):
+    """Of all steps, to 1e-5."""
+    (steps, losses), (_, expected) = (
+        zip(*((row["step"], row["loss/total"]) for row in rows(folder)), strict=True)
+        for folder in (workdir, reference)
+    )
+    assert steps == tuple(range(1, 25))
+    np.testing.assert_allclose(losses, expected, atol=1e-5, rtol=0)
+
+
+def together(script, workdir, number, *words, last=(), slurm=False):
+    """Runs ``number`` processes over four devices; ``last`` are words for the last. Exit codes and errors."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={4 // number}"
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # as here: scores are to be equal to the last bit
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        join = f"localhost:{free.getsockname()[1]},{number}"
+    started = []
+    for process in range(number):
+        mine = [
+            *words,
+            "join=" if slurm else f"join={join},{process}",
+            *(last if process == number - 1 else ()),
+        ]
+        if slurm:
+            environment |= SLURM | {"SLURM_NTASKS": str(number), "SLURM_PROCID": str(process)}
+        command = [sys.executable, str(script), str(workdir), *mine]
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate(timeout=240)[1] for process in started]
+    return [process.returncode for process in started], errors
+
+
+def test_four_processes_give_the_curve_and_exactly_the_scores_of_one(
+    toy, toy_script, records, alone, tmp_path
+):
+    codes, errors = together(toy_script, tmp_path, 4, f"records={records}")
+    assert codes == [0] * 4, errors
+    assert_same_curve(tmp_path, alone)
+    scores = toy.evaluate_on(open_records(records, "train"), load_checkpoint(tmp_path, "latest").variables)
+    assert rows(tmp_path, "eval") == [{"step": 24, "split": "eval", **scores}]
+    assert all("step 24/24" not in error for error in errors[1:])  # process 0 alone writes logs
+
+
+def test_a_signal_to_one_of_two_stops_both_a_death_ends_both_and_one_process_can_go_on(
+    toy, toy_script, records, alone, tmp_path
+):
+    words = toy_script, tmp_path, 2, f"records={records}", "parallel=shard_map"
+    codes, errors = together(*words, last=["stop=7"], slurm=True)
+    assert codes == [128 + signal.SIGTERM] * 2, errors
+    stopped = load_checkpoint(tmp_path, "latest").step
+    assert 7 <= stopped == rows(tmp_path)[-1]["step"] < 10
+    codes, errors = together(*words, last=["die=23"])
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] not in (0, None)
+    assert f"resuming from step {stopped}" in errors[0]
+    assert "another task died" in errors[0]
+    assert len(rows(tmp_path)) >= 20
+    toy.run_on_records(tmp_path, records)
+    assert_same_curve(tmp_path, alone)
+
+
+def test_slurm_and_tpu_pods_are_known_by_their_environment():
+    assert in_cluster(SLURM | {"SLURM_NTASKS": "2"})
+    assert not in_cluster(SLURM | {"SLURM_NTASKS": "1"})
+    assert in_cluster({"TPU_WORKER_HOSTNAMES": "a,b"})
+    assert not in_cluster({"TPU_WORKER_HOSTNAMES": "localhost", "TPU_SKIP_MDS_QUERY": "1"})
+    assert in_cluster({"TPU_ML_PLATFORM": "JAX"})
+    assert not in_cluster({})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("localhost:1", 2, None), "--process-id missing: several processes need all of --coordinator, "),
+        ((None, 2, None), "--coordinator and --process-id missing"),
+        (("localhost:1", 2, 2), "--process-id 2 is not one of 0…1"),
+        (("localhost:1", 1, 0), "do not find each other: .* must be called before"),  # JAX runs already
+    ],
+)
+def test_flags_that_do_not_fit_together_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        connect(*given)
