@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -28,6 +30,7 @@ from adafocus_jax.models.video_classifier import VideoClassifier
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
 from adafocus_jax.train.step import AXIS, LossFunction
+from adafocus_jax.types import VideoBatch
 
 FREE_KEYS = (
     "data.dir",
@@ -111,8 +114,10 @@ def _groups(model: str) -> list[tuple[str, str, float]]:
     return groups + [("classifier", "classifier/.*", 20.0)] * (kind is UniAdaFocus)
 
 
-def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def load_config(file: str, overrides: Sequence[str] = (), *, needs_data: bool = True) -> dict[str, Any]:
     """Reads ``FILE[:VARIANT]``, applies flags such as ``--config.optimizer.lr=0.1``, and checks every value.
+
+    Without ``needs_data``, ``data.dir`` may be empty.
 
     Returns:
       Nested dictionaries of what JSON holds; ``data.dir`` absolute.
@@ -132,9 +137,10 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
-    if not settings["data"]["dir"]:
+    if settings["data"]["dir"]:
+        settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
+    elif needs_data:
         raise UserError("no data: give --data DIR, the records that adafocus prepare made")
-    settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
     _check_values(settings)
     return settings
 
@@ -174,6 +180,19 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
         resize=data["resize"] or None,
         flip=data["flip"],
         scales=tuple(data["scales"]),
+    )
+
+
+def batch_shapes(spec: ClipSpec, batch_size: int) -> VideoBatch:
+    """Shapes and dtypes of a global batch of training."""
+
+    def frames(count: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch_size, count, spec.image_size, spec.image_size, 3), jnp.uint8)
+
+    return VideoBatch(
+        frames=frames(spec.num_candidates),
+        glance=frames(spec.num_glance) if spec.num_glance else None,
+        label=jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     )
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "the whole way on made videos, in a few CPU minutes: prepare, train, evaluate, predict, report",
     "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
     "prepare": "turn a folder or a list of videos into sharded records",
+    "plan": "what training needs of a slice of TPUs: memory, largest batch, traffic, an estimate of its speed",
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
     "predict": "classify videos and draw what the model looked at",

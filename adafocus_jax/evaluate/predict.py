@@ -55,6 +55,16 @@ PredictFunction = Callable[[VideoBatch, int], ModelOutput]
 """From a batch on the host and its number to the model's output, sharded over the local devices."""
 
 
+def predict_step(model: nn.Module) -> Callable[[Any, VideoBatch, jax.Array, jax.Array], ModelOutput]:
+    """The function of (variables, batch, key, number of the batch) that evaluation compiles."""
+
+    def apply(variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array) -> ModelOutput:
+        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0])
+        return cast(ModelOutput, model.apply(variables, batch, draws=draws))
+
+    return apply
+
+
 def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) -> PredictFunction:
     """Compiles evaluation of ``model``; the batch is split over the local devices, the parameters live on each.
 
@@ -66,10 +76,7 @@ def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) ->
     variables = jax.device_put(jax.tree.map(np.asarray, variables), everywhere)
     key = jax.device_put(jax.random.key(seed), everywhere)
 
-    @jax.jit
-    def apply(variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array) -> ModelOutput:
-        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0])
-        return cast(ModelOutput, model.apply(variables, batch, draws=draws))
+    apply = jax.jit(predict_step(model))
 
     def predict(batch: VideoBatch, number: int) -> ModelOutput:
         devices = mesh.size

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,14 +110,10 @@ def train(
       TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
     """
     check_batch_size(options.batch_size, jax.device_count())
-    init_key = run_keys(options.seed)[0]
-    params = jax.eval_shape(partial(init_variables, model), init_key)["params"]
-    sgd = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
-    step = make_train_step(model, sgd, loss, seed=options.seed, parallel=options.parallel)
-    create = partial(create_state, model, sgd.transform, options.seed)
+    step, create = make_step_and_state(model, options, optimizer, loss)
     # Shapes first: a configuration that does not fit fails here, before data are read and memory is taken.
     shapes = jax.eval_shape(create)
-    step.trace(shapes, batch_shapes)
+    step.lower(shapes, batch_shapes)
     with Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys) as checkpoints:
         # The order of things: resume from the newest readable checkpoint of this workdir, else start fresh.
         state = checkpoints.restore_latest(shapes)
@@ -127,6 +123,20 @@ def train(
         else:
             log.info("resuming from step %d of %s", int(state.step), workdir)
         return _Run(step, checkpoints, options, evaluate, workdir).go(state, feed)
+
+
+def make_step_and_state(
+    model: VideoModel,
+    options: TrainOptions,
+    optimizer: OptimizerOptions,
+    loss: LossFunction,
+    devices: Sequence[jax.Device] | None = None,
+) -> tuple[TrainStep, Callable[[], TrainState]]:
+    """The training step of a run, and what makes its first state. ``devices``: to run on; None: all."""
+    params = jax.eval_shape(partial(init_variables, model), run_keys(options.seed)[0])["params"]
+    sgd = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
+    step = make_train_step(model, sgd, loss, seed=options.seed, parallel=options.parallel, devices=devices)
+    return step, partial(create_state, model, sgd.transform, options.seed)
 
 
 def prefetch(

@@ -46,8 +46,9 @@ class TrainStep:
     """The state back on the host, as NumPy arrays that are shaped alike for both kinds of ``parallel``."""
     put_batch: Callable[[Mapping[str, np.ndarray]], VideoBatch]
     """What a step needs of a batch on the host, split over the devices; uint8 stays uint8."""
-    trace: Callable[[TrainState, VideoBatch], None]
-    """Shapes of a state and of a global batch: raises what the step would, without data or memory."""
+    lower: Callable[[TrainState, VideoBatch], jax.stages.Lowered]
+    """From shapes of a state and of a global batch to the program, not yet compiled: raises what the step would,
+    without data or memory."""
 
 
 def make_train_step(
@@ -158,14 +159,14 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         shares = jax.tree.map(lambda x: x.reshape(len(devices), -1, *x.shape[1:]), _inputs(batch))
         return cast(VideoBatch, jax.device_put(shares, split))
 
-    def trace(state: TrainState, batch: VideoBatch) -> None:
+    def lower(state: TrainState, batch: VideoBatch) -> jax.stages.Lowered:
         def stack(x: Array, *shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((len(devices), *shape), x.dtype)
 
         total = len(devices) * jax.process_count()
         states = jax.tree.map(lambda x: stack(x, *x.shape), state)
         batches = jax.tree.map(lambda x: stack(x, x.shape[0] // total, *x.shape[1:]), batch)
-        jax.eval_shape(run, states, batches)
+        return run.lower(states, batches)
 
     run = jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=0)
     return TrainStep(
@@ -173,7 +174,7 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         put_state=lambda state: jax.tree.map(replicate, state),
         get_state=lambda state: jax.tree.map(lambda x: _first_copy(x)[0, ...], state),
         put_batch=put_batch,
-        trace=trace,
+        lower=lower,
     )
 
 
@@ -193,9 +194,6 @@ def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainS
     def put_batch(batch: Mapping[str, np.ndarray]) -> VideoBatch:
         return jax.tree.map(partial(jax.make_array_from_process_local_data, split), _inputs(batch))
 
-    def trace(state: TrainState, batch: VideoBatch) -> None:
-        jax.eval_shape(run, state, batch)
-
     run = jax.jit(mapped, donate_argnums=0)
     return TrainStep(
         run=run,
@@ -203,7 +201,7 @@ def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainS
         put_state=lambda state: jax.device_put(jax.tree.map(np.array, state), everywhere),
         get_state=lambda state: jax.tree.map(_first_copy, state),
         put_batch=put_batch,
-        trace=trace,
+        lower=run.lower,
     )
 
 
