@@ -68,21 +68,23 @@ def collectives(text: str) -> dict[str, Collective]:
 def large_gathers(text: str) -> list[Gather]:
     """Gathers of ``LARGE_BYTES`` or more, largest first."""
     shape_of = dict(_DEFINITION.findall(text))
-    gathers = []
+    found = []
     for _, _, shapes, rest in _operations(text, ("gather",)):
-        sizes = re.search(r"slice_sizes=\{([\d,]*)\}", rest)
+        size = shape_bytes(shapes)
+        if size < LARGE_BYTES:
+            continue
+        slices = re.search(r"slice_sizes=\{([\d,]+)\}", rest)
         place = re.search(r'op_name="([^"]*)"', rest)
-        operand = rest.split(",")[0].split("%")[-1].rstrip(")")
-        gathers.append(
+        found.append(
             Gather(
-                operand=shape_of.get(operand, "?"),
+                operand=next((shape_of[name] for name in _NAME.findall(rest) if name in shape_of), "?"),
                 result=shapes.split("{")[0],
-                bytes=shape_bytes(shapes),
-                slice_size=math.prod(map(int, sizes[1].split(","))) if sizes and sizes[1] else 1,
+                bytes=size,
+                slice_size=math.prod(map(int, slices[1].split(","))) if slices else 1,
                 place=place[1] if place else "",
             )
         )
-    return sorted((g for g in gathers if g.bytes >= LARGE_BYTES), key=lambda g: -g.bytes)
+    return sorted(found, key=lambda gather: -gather.bytes)
 
 
 def loops(text: str) -> list[int]:
@@ -91,13 +93,14 @@ def loops(text: str) -> list[int]:
 
 
 _SHAPE = re.compile(r"\b(pred|[a-z]+\d+[a-z0-9]*)\[([\d,]*)\]")
-_DEFINITION = re.compile(r"%([\w.-]+) = ([a-z]+\d*[a-z0-9]*\[[\d,]*\])")
+_NAME = re.compile(r"[\w.-]+")
+_DEFINITION = re.compile(r"%?([\w.-]+) = ([a-z]+\d*[a-z0-9]*\[[\d,]*\])")
 
 
 def _operations(text: str, kinds: tuple[str, ...]) -> Iterator[tuple[str, str, str, str]]:
     """Kind, "-start", "-done" or "", result shapes, and the rest of the line from the operands on."""
     pattern = re.compile(
-        rf"^\s*(?:ROOT )?%[\w.-]+ = (.+?) ({'|'.join(kinds)})(-start|-done)?\((.*)$", re.MULTILINE
+        rf"^\s*(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(kinds)})(-start|-done)?\((.*)$", re.MULTILINE
     )
     for shapes, kind, suffix, rest in pattern.findall(text):
         yield kind, suffix, shapes, rest
