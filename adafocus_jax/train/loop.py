@@ -21,6 +21,7 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.models import VideoModel, init_variables
 from adafocus_jax.train.interrupt import StopSignals
 from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView
+from adafocus_jax.train.memory import check_memory
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
 from adafocus_jax.train.state import TrainState, create_state, run_keys
 from adafocus_jax.train.step import (
@@ -106,14 +107,14 @@ def train(
       Where it stands. SIGTERM and SIGINT save a checkpoint and return early.
 
     Raises:
-      UserError: a batch that the devices do not divide, shapes that do not fit, a workdir of another run.
+      UserError: a batch that the devices do not divide, shapes or memory that do not fit, a workdir of another run.
       TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
     """
     check_batch_size(options.batch_size, jax.device_count())
     step, create = make_step_and_state(model, options, optimizer, loss)
     # Shapes first: a configuration that does not fit fails here, before data are read and memory is taken.
     shapes = jax.eval_shape(create)
-    step.lower(shapes, batch_shapes)
+    check_memory(step.lower(shapes, batch_shapes), jax.local_devices()[0])
     with Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys) as checkpoints:
         # The order of things: resume from the newest readable checkpoint of this workdir, else start fresh.
         state = checkpoints.restore_latest(shapes)

@@ -8,6 +8,13 @@ from adafocus_jax.cli.main import main
 from adafocus_jax.plan import CHIPS, Topology
 from adafocus_jax.train.memory import GIB, OutOfMemoryError
 
+# Model, classes, batch; the slice that README names for it.
+SMALLEST = [
+    (("uni_adafocus", 200, 32), "v5e:2x2"),
+    (("uni_adafocus_tsm", 174, 64), "v5e:2x4"),
+    (("uni_adafocus_x3d", 400, 64), "v5e:4x4"),
+]
+
 CONFIG = """\
 from adafocus_jax.config import base_config
 
@@ -106,3 +113,33 @@ def test_a_real_slice(config, tmp_path):
     assert figures["train"]["memory"]["aliased"] == pytest.approx(
         figures["train"]["memory"]["outputs"], rel=0.1
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("recipe", "topology"), SMALLEST)
+def test_a_published_recipe_fits_its_smallest_slice(tmp_path, recipe, topology, dtype):
+    pytest.importorskip("libtpu", reason="needs the extra tpu")
+    model, classes, batch_size = recipe
+    path, out = tmp_path / "config.py", tmp_path / "plan.json"
+    path.write_text(
+        f"from adafocus_jax.config import base_config\ndef get_config():\n    return base_config({model!r})\n"
+    )
+    settings = {"model.num_classes": classes, "model.dtype": dtype, "train.batch_size": batch_size}
+    words = [f"--config.{key}={value}" for key, value in settings.items()]
+    command = [
+        "plan",
+        "--config",
+        str(path),
+        "--topology",
+        topology,
+        "--max-compiles",
+        "0",
+        "--json",
+        str(out),
+    ]
+    assert main([*command, *words]) == 0
+    figures = json.loads(out.read_text())
+    for step in (figures["train"], figures["evaluate"]):
+        assert step["fits"]
+        assert not [gather for gather in step["gathers"] if gather["of_pixels"]]
