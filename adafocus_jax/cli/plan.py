@@ -24,8 +24,15 @@ from adafocus_jax.config import (
 )
 from adafocus_jax.errors import UserError
 from adafocus_jax.ops.platform import lowering_for
-from adafocus_jax.plan import StepPlan, Topology, estimate, largest_batch, open_topology, plan_step
-from adafocus_jax.plan.steps import lower_evaluation
+from adafocus_jax.plan import (
+    StepPlan,
+    Topology,
+    estimate,
+    largest_batch,
+    lower_evaluation,
+    open_topology,
+    plan_step,
+)
 from adafocus_jax.train.loop import make_step_and_state
 from adafocus_jax.train.memory import GIB, OutOfMemoryError
 from adafocus_jax.train.step import check_batch_size
@@ -138,18 +145,20 @@ class _Planner:
 
     def compile(self, name: str, batch_size: int) -> StepPlan:
         began, what = time.monotonic(), f"{name} step, batch {batch_size}, {self.topology.name}"
-        try:
-            with self.console.status(f"compiling: {what}"), lowering_for("tpu"):
-                plan = plan_step(self.lower(name, batch_size))
-            need = min(float(plan.memory.total), self.capacity)
-            said = f"{plan.memory.total / GIB:.2f} GiB per chip"
-        except OutOfMemoryError as error:
-            need, said = max(float(error.needed), self.capacity + 1), f"does not fit: {error}"
-            raise
-        finally:
+
+        def done(need: float, said: str) -> None:
             if name == "train":
                 self.needs[batch_size] = need
             self.console.print(f"{what}: {said} ({time.monotonic() - began:.0f} s)", highlight=False)
+
+        try:
+            with self.console.status(f"compiling: {what}"), lowering_for("tpu"):
+                plan = plan_step(self.lower(name, batch_size))
+        except OutOfMemoryError as error:
+            done(max(float(error.needed), self.capacity + 1), f"does not fit: {error}")
+            raise
+        total = plan.memory.total
+        done(min(float(total), self.capacity), f"{total / GIB:.2f} GiB per chip")
         return plan
 
     def lower(self, name: str, batch_size: int) -> jax.stages.Lowered:

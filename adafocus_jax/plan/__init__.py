@@ -2,7 +2,7 @@
 
 from adafocus_jax.plan.chips import CHIPS, Chip, Topology, open_topology
 from adafocus_jax.plan.search import largest_batch
-from adafocus_jax.plan.steps import Estimate, StepPlan, estimate, plan_step
+from adafocus_jax.plan.steps import Estimate, StepPlan, estimate, lower_evaluation, plan_step
 
 __all__ = [
     "CHIPS",
@@ -12,6 +12,7 @@ __all__ = [
     "Topology",
     "estimate",
     "largest_batch",
+    "lower_evaluation",
     "open_topology",
     "plan_step",
 ]

@@ -11,7 +11,7 @@ from adafocus_jax.train.memory import GIB, OutOfMemoryError
 # Model, classes, batch; the slice that README names for it.
 SMALLEST = [
     (("uni_adafocus", 200, 32), "v5e:2x2"),
-    (("uni_adafocus_tsm", 174, 64), "v5e:2x4"),
+    (("uni_adafocus_tsm", 174, 64), "v5e:2x2"),
     (("uni_adafocus_x3d", 400, 64), "v5e:4x4"),
 ]
 
