@@ -17,6 +17,8 @@ from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -32,6 +34,7 @@ from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
 from adafocus_jax.train.recipes import PUBLISHED_SIZES, family_groups, family_recipe
 from adafocus_jax.train.step import AXIS, LossFunction
+from adafocus_jax.types import VideoBatch
 
 FREE_KEYS = (
     "data.dir",
@@ -253,6 +256,19 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
         flip=data["flip"],
         flip_labels=mirrored_labels(settings["classes"]) if data["flip_labels"] else None,
         scales=tuple(data["scales"]),
+    )
+
+
+def batch_shapes(spec: ClipSpec, batch_size: int) -> VideoBatch:
+    """Shapes and dtypes of a global batch of training."""
+
+    def frames(count: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch_size, count, spec.image_size, spec.image_size, 3), jnp.uint8)
+
+    return VideoBatch(
+        frames=frames(spec.num_candidates),
+        glance=frames(spec.num_glance) if spec.num_glance else None,
+        label=jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     )
 
 

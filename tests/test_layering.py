@@ -25,6 +25,7 @@ ORDER = (
     ("checkpoint",),
     ("train",),
     ("evaluate",),
+    ("plan",),
     ("visualize",),
     ("demo",),
     ("config",),

@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
     "prepare": "turn a data set, or a folder or list of videos, into sharded records",
     "inspect": "verify records, say what is in them, and draw some",
+    "plan": "what training needs of a slice of TPUs: memory, largest batch, traffic, an estimate of its speed",
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
     "cost": "multiply-adds and parameters of a model, part by part and exit by exit",

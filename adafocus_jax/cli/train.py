@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -17,6 +16,7 @@ from adafocus_jax.checkpoint import FOLDER
 from adafocus_jax.cli.loading import round_up_to_devices
 from adafocus_jax.config import (
     FREE_KEYS,
+    batch_shapes,
     clip_spec,
     for_classes,
     load_config,
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             options=options,
             optimizer=optimizer_options(settings),
             loss=loss_function(settings),
-            batch_shapes=_batch_shapes(spec, options),
+            batch_shapes=batch_shapes(spec, options.batch_size),
             config=settings,
             free_keys=FREE_KEYS,
             evaluate=_evaluation(model, spec, settings, options),
@@ -163,19 +163,6 @@ def _short_settings(args: argparse.Namespace) -> list[str]:
 def _initialization(settings: Mapping[str, Any], model: VideoModel) -> Initialize | None:
     directory = settings["init"]["checkpoint"]
     return partial(initialize_from, directory, model, settings["classes"]) if directory else None
-
-
-def _batch_shapes(spec: ClipSpec, options: TrainOptions) -> VideoBatch:
-    side, size = spec.image_size, options.batch_size
-
-    def frames(count: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((size, count, side, side, 3), jnp.uint8)
-
-    return VideoBatch(
-        frames=frames(spec.num_candidates),
-        glance=frames(spec.num_glance) if spec.num_glance else None,
-        label=jax.ShapeDtypeStruct((size,), jnp.int32),
-    )
 
 
 def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], options: TrainOptions) -> Any:

@@ -56,6 +56,20 @@ PredictFunction = Callable[[VideoBatch, int], ModelOutput]
 """From a batch on the host and its number to the model's output, sharded over the local devices."""
 
 
+@functools.lru_cache(maxsize=16)
+def predict_step(model: nn.Module) -> Any:
+    """The jitted function of (variables, batch, key, number of the batch) that evaluation runs.
+
+    The same for the same model, so that evaluations in training compile once.
+    """
+
+    def apply(variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array) -> ModelOutput:
+        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0])
+        return cast(ModelOutput, model.apply(variables, batch, draws=draws))
+
+    return jax.jit(apply)
+
+
 def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) -> PredictFunction:
     """Compiles evaluation of ``model``; the batch is split over the local devices, the parameters live on each.
 
@@ -66,7 +80,7 @@ def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) ->
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
     variables = jax.device_put(jax.tree.map(np.asarray, variables), everywhere)
     key = jax.device_put(jax.random.key(seed), everywhere)
-    apply = _compiled(model)
+    apply = predict_step(model)
 
     def predict(batch: VideoBatch, number: int) -> ModelOutput:
         devices = mesh.size
@@ -79,18 +93,6 @@ def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) ->
         return apply(variables, jax.device_put(seen, split), key, jnp.uint32(number))
 
     return predict
-
-
-@functools.lru_cache(maxsize=16)
-def _compiled(model: nn.Module) -> Callable[..., ModelOutput]:
-    """The same for the same model, so that evaluations in training compile once."""
-
-    @jax.jit
-    def apply(variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array) -> ModelOutput:
-        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0])
-        return cast(ModelOutput, model.apply(variables, batch, draws=draws))
-
-    return apply
 
 
 def predict_split(

@@ -366,7 +366,8 @@ class AdaFocus(nn.Module):
 
 
 def _take_frames(frames: Array, indices: Array) -> Array:
-    return jnp.take_along_axis(frames, indices[:, :, None, None, None], axis=1)
+    # In bounds by construction; otherwise every frame would be compared and copied once more.
+    return jnp.take_along_axis(frames, indices[:, :, None, None, None], axis=1, mode="promise_in_bounds")
 
 
 def _keys(draws: Draws | None, turn: int, train: bool) -> Array | None:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.models import VideoModel, init_variables
 from adafocus_jax.train.interrupt import StopSignals
 from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView, describe_not_finite
+from adafocus_jax.train.memory import check_memory
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
 from adafocus_jax.train.processes import require_same
 from adafocus_jax.train.profiler import Profiler
@@ -121,26 +122,14 @@ def train(
       Where it stands. SIGTERM and SIGINT save a checkpoint and return early.
 
     Raises:
-      UserError: a batch that the devices do not divide, shapes that do not fit, a workdir of another run.
+      UserError: a batch that the devices do not divide, shapes or memory that do not fit, a workdir of another run.
       TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
     """
     check_batch_size(options.batch_size, jax.device_count(), options.accumulate)
-    init_key = run_keys(options.seed)[0]
-    params = jax.eval_shape(partial(init_variables, model), init_key)["params"]
-    sgd = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
-    step = make_train_step(
-        model,
-        sgd,
-        loss,
-        seed=options.seed,
-        parallel=options.parallel,
-        accumulate=options.accumulate,
-        skip_not_finite=options.on_nan == "skip",
-    )
-    create = partial(create_state, model, sgd.transform, options.seed)
+    step, create = make_step_and_state(model, options, optimizer, loss)
     # Shapes first: a configuration that does not fit fails here, before data are read and memory is taken.
     shapes = jax.eval_shape(create)
-    step.trace(shapes, batch_shapes)
+    check_memory(step.lower(shapes, batch_shapes), jax.local_devices()[0])
     with Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys) as checkpoints:
         # The order of things: resume from the newest readable checkpoint of this workdir; else start from what
         # ``initialize`` takes from another run; else fresh.
@@ -159,6 +148,29 @@ def train(
         peak_step_sec = peak and 2 * step.count_macs(shapes, batch_shapes) / peak
         meter = Meter(options.batch_size, peak_step_sec)
         return _Run(step, checkpoints, options, evaluate, workdir, meter).go(state, feed)
+
+
+def make_step_and_state(
+    model: VideoModel,
+    options: TrainOptions,
+    optimizer: OptimizerOptions,
+    loss: LossFunction,
+    devices: Sequence[jax.Device] | None = None,
+) -> tuple[TrainStep, Callable[[], TrainState]]:
+    """The training step of a run, and what makes its first state. ``devices``: to run on; None: all."""
+    params = jax.eval_shape(partial(init_variables, model), run_keys(options.seed)[0])["params"]
+    sgd = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
+    step = make_train_step(
+        model,
+        sgd,
+        loss,
+        seed=options.seed,
+        parallel=options.parallel,
+        accumulate=options.accumulate,
+        skip_not_finite=options.on_nan == "skip",
+        devices=devices,
+    )
+    return step, partial(create_state, model, sgd.transform, options.seed)
 
 
 def prefetch(

@@ -52,8 +52,9 @@ class TrainStep:
     """The state back on the host, as NumPy arrays that are shaped alike for both kinds of ``parallel``."""
     put_batch: Callable[[Mapping[str, np.ndarray]], VideoBatch]
     """What a step needs of a batch on the host, split over the devices; uint8 stays uint8."""
-    trace: Callable[[TrainState, VideoBatch], None]
-    """Shapes of a state and of a global batch: raises what the step would, without data or memory."""
+    lower: Callable[[TrainState, VideoBatch], jax.stages.Lowered]
+    """From shapes of a state and of a global batch to the program, not yet compiled: raises what the step would,
+    without data or memory."""
     count_macs: Callable[[TrainState, VideoBatch], int]
     """From the same to the multiply-adds of one device: forward, backward and what is computed again."""
 
@@ -245,16 +246,13 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         states = jax.tree.map(lambda x: stack(x, *x.shape), state)
         return states, jax.tree.map(lambda x: stack(x, x.shape[0] // len(devices), *x.shape[1:]), batch)
 
-    def trace(state: TrainState, batch: VideoBatch) -> None:
-        jax.eval_shape(run, *stacked(state, batch))
-
     run = jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=0)
     return TrainStep(
         run=run,
         put_state=lambda state: jax.tree.map(replicate, state),
         get_state=lambda state: jax.tree.map(lambda x: _first_copy(x)[0, ...], state),
         put_batch=put_batch,
-        trace=trace,
+        lower=lambda state, batch: run.lower(*stacked(state, batch)),
         count_macs=lambda state, batch: count_macs(run, *stacked(state, batch)),
     )
 
@@ -275,9 +273,6 @@ def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainS
     def put_batch(batch: Mapping[str, np.ndarray]) -> VideoBatch:
         return jax.tree.map(partial(jax.make_array_from_process_local_data, split), _inputs(batch))
 
-    def trace(state: TrainState, batch: VideoBatch) -> None:
-        jax.eval_shape(run, state, batch)
-
     run = jax.jit(mapped, donate_argnums=0)
     return TrainStep(
         run=run,
@@ -285,7 +280,7 @@ def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainS
         put_state=lambda state: jax.device_put(jax.tree.map(np.array, state), everywhere),
         get_state=lambda state: jax.tree.map(_first_copy, state),
         put_batch=put_batch,
-        trace=trace,
+        lower=run.lower,
         count_macs=lambda state, batch: count_macs(run, state, batch),
     )
 

@@ -103,9 +103,9 @@ def test_randomness_depends_on_seed_and_step_alone(toy):
 def test_shapes_that_do_not_fit_fail_without_data(toy, parallel):
     start, step = make(toy, parallel=parallel)
     shapes = jax.eval_shape(lambda: start)
-    step.trace(shapes, toy.shapes())
+    step.lower(shapes, toy.shapes())
     with pytest.raises(ScopeParamShapeError, match="encoder"):
-        step.trace(shapes, toy.shapes().replace(frames=jax.ShapeDtypeStruct((8, 4, 5, 5, 3), np.uint8)))
+        step.lower(shapes, toy.shapes().replace(frames=jax.ShapeDtypeStruct((8, 4, 5, 5, 3), np.uint8)))
 
 
 def test_accumulated_parts_give_the_update_of_the_whole_batch(toy):

@@ -1,0 +1,98 @@
+"""TPU chips and slices of them: what the public documents say, and the compiler's stand-ins for their devices."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+from jax.experimental import topologies
+
+from adafocus_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A generation of TPU, one chip."""
+
+    hbm_gib: float
+    peak_flops: float
+    """bfloat16 matrix products, FLOP/s. float32 ones have the same: by default they are rounded to bfloat16."""
+    hbm_bytes_per_sec: float
+    ici_bytes_per_sec: float
+    """Links to the neighbours, both directions together."""
+    dimensions: int
+    """Of the torus that slices are cut from."""
+    compiler_options: tuple[tuple[str, str], ...] = ()
+
+
+# Google Cloud's documentation of each generation ("TPU v4", "TPU v5e", "TPU v5p", "TPU v6e"); the links of v4 are from
+# Jouppi et al., "TPU v4: An Optically Reconfigurable Supercomputer", ISCA 2023.
+CHIPS: dict[str, Chip] = {
+    # Both cores of a chip as one device, as jax.devices() shows them on a v4.
+    "v4": Chip(32, 275e12, 1.2e12, 300e9, 3, (("chip_config_name", "megacore"),)),
+    "v5e": Chip(16, 197e12, 819e9, 400e9, 2),
+    "v5p": Chip(95, 459e12, 2.765e12, 1200e9, 3),
+    "v6e": Chip(32, 918e12, 1.638e12, 800e9, 2),
+}
+"""Generation to chip."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A slice."""
+
+    name: str
+    """Such as ``v5e:4x4``."""
+    chip: Chip
+    devices: Sequence[jax.Device]
+    """One per chip. Programs are compiled for them; they hold no data and run nothing."""
+
+
+def open_topology(name: str) -> Topology:
+    """The slice called ``name``. Call it before JAX has started: JAX is told to stay on the CPU.
+
+    Args:
+      name: ``v5e:4x4``, ``v6e:2x2``, ``v4:2x2x4``, ``v5p:2x2x1``, …: generation and chips along each dimension.
+
+    Raises:
+      UserError: no such slice, or libtpu is not installed.
+    """
+    chip, sides = _parse(name)
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("planning needs libtpu, the compiler for TPUs: pip install 'adafocus_jax[tpu]'")
+    # The compiler alone is wanted: no waiting for a TPU that is not there, no lock on one that is.
+    jax.config.update("jax_platforms", "cpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    host = [min(side, most) for side, most in zip(sides, (2, 2, 1), strict=False)]
+    options = {**dict(chip.compiler_options), "chips_per_host_bounds": (*host, 1)[:3]}
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(f"no topology {name!r}: {str(error).splitlines()[0]}; {_FORMS}") from error
+    return Topology(name, chip, found.devices)
+
+
+_FORMS = (
+    f"give one of {', '.join(CHIPS)} with its chips along each dimension, "
+    "such as v5e:4x4, v6e:2x2, v4:2x2x4 or v5p:2x2x1"
+)
+
+
+def _parse(name: str) -> tuple[Chip, list[int]]:
+    generation, _, shape = name.partition(":")
+    chip = CHIPS.get(generation)
+    if chip is None or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
+        raise UserError(f"unknown topology {name!r}: {_FORMS}")
+    sides = [int(side) for side in shape.split("x")]
+    if len(sides) != chip.dimensions:
+        raise UserError(
+            f"topology {name!r} has {len(sides)} dimensions, {generation} {chip.dimensions}: {_FORMS}"
+        )
+    return chip, sides

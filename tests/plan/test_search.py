@@ -1,0 +1,53 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adafocus_jax.plan.search import LargestBatch, largest_batch
+
+
+class Memory:
+    """A compiler that counts how often it is asked."""
+
+    def __init__(self, fixed, each, bend=0.0):
+        self.fixed, self.each, self.bend, self.asked = fixed, each, bend, []
+
+    def __call__(self, size):
+        self.asked.append(size)
+        return self.need(size)
+
+    def need(self, size):
+        return self.fixed + self.each * size + self.bend * size**1.5
+
+
+def search(memory, capacity, multiple, first=1, **options):
+    size = first * multiple
+    return largest_batch(
+        memory, capacity=capacity, multiple=multiple, tried=(size, memory.need(size)), **options
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    fixed=st.floats(0, 4), each=st.floats(0.05, 3), bend=st.floats(0, 0.1), first=st.integers(1, 20),
+    multiple=st.sampled_from([1, 4, 64]),
+)  # fmt: skip
+def test_the_largest_is_found_in_few_compiles(fixed, each, bend, first, multiple):
+    memory = Memory(fixed, each / multiple, bend / multiple**1.5)
+    found = search(memory, 16.0, multiple, first, max_tries=12)
+    best = max(size for size in range(0, 500 * multiple, multiple) if size == 0 or memory.need(size) <= 16)
+    assert found == LargestBatch(best, exact=True)
+    assert len(set(memory.asked)) == len(memory.asked)
+
+
+def test_a_linear_need_takes_three_compiles():
+    memory = Memory(1.3, 0.11)
+    assert search(memory, 16.0, 4, first=8, max_tries=3) == LargestBatch(132, exact=True)
+
+
+def test_what_was_not_compiled_is_not_claimed():
+    memory = Memory(0.0, 0.001)
+    assert search(memory, 16.0, 4, max_tries=1) == LargestBatch(16, exact=False)
+    assert memory.asked == [16]
+
+
+def test_nothing_fits():
+    assert search(Memory(20.0, 1.0), 16.0, 8) == LargestBatch(0, exact=True)
