@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from adafocus_jax.config import (
@@ -27,7 +26,6 @@ from adafocus_jax.models.two_exit import TwoExitAdaFocus
 from adafocus_jax.train.optimizer import make_optimizer
 from adafocus_jax.train.state import create_state
 from adafocus_jax.train.step import make_train_step
-from adafocus_jax.types import VideoBatch
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(path.stem for path in CONFIGS.glob("*.py"))
@@ -142,57 +140,6 @@ def test_a_training_step_traces_in_silence(name, capfd):
     step = make_train_step(model, optimizer, loss_function(settings), seed=0, parallel="shard_map")
     batch = batch_shapes(clip_spec(settings, model), settings["train"]["batch_size"])
     jax.eval_shape(step.run, jax.eval_shape(lambda: create_state(model, optimizer.transform, 0)), batch)
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(("name", "variant", "gflops"), CLAIMS)
-def test_costs_what_it_says(name, variant, gflops):
-    cost = cost_of(model_without(load(name, variant), HEADS))
-    assert f"{cost.exits[-1] / 1e9:.1f}" == gflops
-
-
-def test_every_documented_variant_is_tried():
-    assert {claim[:2] for claim in CLAIMS} <= set(CASES)
-    assert {name for name, _, _ in CLAIMS} == VARIANTS.keys() - {"custom"}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_is_the_published_recipe(name):
-    settings = load(name)
-    model, optimizer, train = settings["model"], settings["optimizer"], settings["train"]
-    factors = {name: group["factor"] for name, group in optimizer["groups"].items()}
-    assert PUBLISHED[name] == (
-        *(optimizer["lr"], optimizer["reference_batch_size"], optimizer["weight_decay"]),
-        *(settings["loss"]["norm_ratio"], factors["glance"], factors["spatial_policy"]),
-        *(factors.get("classifier"), model["dropout"], model["head_dropout"]),
-        *(
-            optimizer["clip_norm"] or None,
-            settings["data"]["flip"],
-            model["num_classes"],
-            train["best_metric"],
-        ),
-    )
-    assert factors["temporal_policy"] == factors["spatial_policy"]
-    assert (factors["focus"], factors["proxy"]) == (1.0, factors["glance"])
-    assert train["batch_size"] == optimizer["reference_batch_size"]
-    assert (train["epochs"], optimizer["momentum"], optimizer["warmup_frac"]) == (50, 0.9, 0)
-
-
-@pytest.mark.parametrize("name", {model_without(load(name), SIZES): name for name in FILES}.values())
-def test_a_training_step_traces_in_silence(name, capfd):
-    """One of each family: the others differ from it in sizes and rates."""
-    settings = load(name)
-    model, optimizer = make_model(settings), optimizer_of(settings)
-    step = make_train_step(model, optimizer, loss_function(settings), seed=0)
-    spec, size = clip_spec(settings, model), settings["train"]["batch_size"]
-
-    def frames(count):
-        return jax.ShapeDtypeStruct((size, count, spec.image_size, spec.image_size, 3), jnp.uint8)
-
-    glance = frames(spec.num_glance) if spec.num_glance else None
-    label = jax.ShapeDtypeStruct((size,), jnp.int32)
-    state = jax.eval_shape(lambda: create_state(model, optimizer.transform, 0))
-    step.trace(state, VideoBatch(frames=frames(spec.num_candidates), glance=glance, label=label))
     assert capfd.readouterr() == ("", "")
 
 
