@@ -17,16 +17,16 @@ from adafocus_jax.errors import UserError
 
 COMMANDS = {
     "demo": "the whole way on made videos, in a few CPU minutes: prepare, train, evaluate, predict, report",
-    "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
     "prepare": "turn a data set, or a folder or list of videos, into sharded records",
     "inspect": "verify records, say what is in them, and draw some",
-    "plan": "what training needs of a slice of TPUs: memory, largest batch, traffic, an estimate of its speed",
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
-    "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
-    "benchmark": "how fast reading is on this machine, against the usual ways, and how many cores training needs",
     "predict": "classify videos and draw what the model looked at",
     "report": "one HTML page about a training run: curves, evaluations, cost, what it looks at",
+    "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
+    "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
+    "plan": "what training needs of a slice of TPUs: memory, largest batch, traffic, an estimate of its speed",
+    "benchmark": "how fast reading is on this machine, against the usual ways, and how many cores training needs",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
