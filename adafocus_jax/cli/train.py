@@ -24,6 +24,7 @@ from adafocus_jax.config import (
     records_dir,
     train_options,
 )
+from adafocus_jax.data.clips import warn_of_flips
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.sources import open_data
 from adafocus_jax.errors import UserError
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = for_classes(settings, source.classes)
     model, options = make_model(settings), train_options(settings, len(source))
     spec = clip_spec(settings, model)
+    warn_of_flips(spec, source.traits)
     reading = {key: data[key] for key in ("num_workers", "num_threads", "on_bad_record", "max_bad_frac")}
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:

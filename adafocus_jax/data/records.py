@@ -283,21 +283,26 @@ class Record:
 class RecordSource:
     """Random access to the records of a split: ``len(source)``, ``source[i]``. Pickles; opens shards when needed.
 
-    ``classes`` are the class names, ``max_labels`` the largest number of labels of one video in the data set.
+    ``classes`` are the class names, ``max_labels`` the largest number of labels of one video in the data set,
+    ``traits`` those of its :class:`About`.
     """
 
     def __init__(
-        self, shards: Sequence[tuple[str, int, int]], classes: tuple[str, ...], max_labels: int
+        self,
+        shards: Sequence[tuple[str, int, int]],
+        classes: tuple[str, ...],
+        max_labels: int,
+        traits: Mapping[str, Any] | None = None,
     ) -> None:
         """``shards``: (file, first record, end) of each stretch of records, in order."""
-        self.classes, self.max_labels = classes, max_labels
+        self.classes, self.max_labels, self.traits = classes, max_labels, dict(traits or {})
         self._shards = list(shards)
         self._ends = list(itertools.accumulate(end - start for _, start, end in shards))
         self._features = record_features(classes)
         self._open = functools.lru_cache(_MAX_OPEN_SHARDS)(_open_shard)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RecordSource, (self._shards, self.classes, self.max_labels)
+        return RecordSource, (self._shards, self.classes, self.max_labels, self.traits)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -378,6 +383,6 @@ def open_records(directory: str | Path, split: str) -> RecordSource:
         )
     if not shards:
         raise UserError(f"the split {split!r} in {directory} is empty: choose another")
-    return RecordSource(
-        shards, tuple(info.features["labels"].feature.names), int(info.metadata["max_labels"])
-    )
+    traits = dict(info.metadata)
+    max_labels = int(traits.pop("max_labels"))
+    return RecordSource(shards, tuple(info.features["labels"].feature.names), max_labels, traits)

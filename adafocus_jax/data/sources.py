@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,6 +48,8 @@ class Source(Protocol):
 
     classes: tuple[str, ...]
     max_labels: int
+    traits: dict[str, Any]
+    """``metric``, ``flip`` and ``relabel`` of the data set's spec, where it is known."""
 
     def __len__(self) -> int: ...
 
@@ -105,7 +107,7 @@ class VideoSource:
         self, entries: Sequence[Entry], classes: tuple[str, ...], options: ReadOptions | None = None
     ) -> None:
         """``entries``: of any kind, in order. ``options``: for folders of frames and volumes; None: the defaults."""
-        self.classes = classes
+        self.classes, self.traits = classes, dict[str, Any]()
         self.max_labels = max(len(entry.labels) for entry in entries)
         self._entries, self._options = tuple(entries), options or ReadOptions()
 
