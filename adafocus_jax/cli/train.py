@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from adafocus_jax.checkpoint import FOLDER
-from adafocus_jax.cli.loading import round_up_to_devices
+from adafocus_jax.cli.loading import open_split, round_up_to_devices
 from adafocus_jax.config import (
     FREE_KEYS,
     clip_spec,
@@ -26,7 +26,6 @@ from adafocus_jax.config import (
 )
 from adafocus_jax.data.clips import warn_of_flips
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
-from adafocus_jax.data.sources import open_data
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
@@ -63,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="DIR",
-        help="records of adafocus prepare, or class folders of videos (short for --config.data.dir=DIR)",
+        help="records of adafocus prepare, also remote (gs://..., s3://...), or class folders of videos, folders of "
+        "frames or volumes (short for --config.data.dir=DIR)",
     )
 
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.config, [*args.settings, *([f"--config.data.dir={args.data}"] if args.data else [])]
     )
     data = settings["data"]
-    source = open_data(records_dir(settings), data["train_split"], val_fraction=data["val_fraction"])
+    source = open_split(data, data["train_split"], records_dir(settings))
     settings = for_classes(settings, source.classes)
     model, options = make_model(settings), train_options(settings, len(source))
     spec = clip_spec(settings, model)
@@ -131,7 +131,7 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
     """Scores the validation split, or None where the records have none."""
     data = settings["data"]
     try:
-        held_out = open_data(data["dir"], data["val_split"], val_fraction=data["val_fraction"])
+        held_out = open_split(data, data["val_split"])
     except UserError:
         return None
     if held_out.classes != tuple(settings["classes"]):

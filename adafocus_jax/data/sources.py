@@ -21,6 +21,8 @@ from adafocus_jax.data.records import (
     open_records,
     unreduced,
 )
+from adafocus_jax.data.remote import open_remote
+from adafocus_jax.data.storage import CacheOptions, is_remote
 from adafocus_jax.data.transforms import resize
 from adafocus_jax.errors import UserError
 
@@ -121,19 +123,25 @@ class VideoSource:
         return Video(self._entries[index], self._options)
 
 
-def open_data(path: str | Path, split: str, *, val_fraction: float = 0.0) -> Source:
+def open_data(
+    path: str | Path, split: str, *, val_fraction: float = 0.0, cache: CacheOptions | None = None
+) -> Source:
     """Opens a split of prepared records, or of a folder of videos as it is.
 
     Args:
         path: the folder that ``adafocus prepare`` made; or one with a sub-folder per class of videos, folders of
-            frames or volumes, which may lie in ``train`` and ``val`` (or ``validation``, or ``test``).
+            frames or volumes, which may lie in ``train`` and ``val`` (or ``validation``, or ``test``). Records may be
+            remote (``gs://…``, ``s3://…``, or what else fsspec reads).
         split: ``"train"`` or ``"val"``; of records also a slice, such as ``"train[:10%]"``.
         val_fraction: share of each class that is ``val`` where a folder of videos has no such split, drawn as
             ``adafocus prepare --val-fraction`` draws it; 0: none.
+        cache: for shards of remote records; None: the defaults.
 
     Raises:
-        UserError: there are neither records nor videos, or no such split.
+        UserError: there are neither records nor videos, or no such split; remote records do not come.
     """
+    if is_remote(path):
+        return open_remote(str(path), split, cache or CacheOptions())
     path = Path(path)
     is_records = is_complete(path) or (path / SCRATCH).is_dir()
     if is_records or not path.is_dir() or not any(child.is_dir() for child in path.iterdir()):
