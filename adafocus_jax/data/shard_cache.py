@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,23 +42,29 @@ def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        listing = partial_path(root, CHECKSUMS)
-        fetch_file(f"{url}/{CHECKSUMS}", listing, None)
-        sums = read_checksums(listing)
-        digest = hashlib.sha256(url.encode() + listing.read_bytes()).hexdigest()
-        folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
-        (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
-        os.replace(listing, folder / CHECKSUMS)
-        # All are there, or the next one to ask fetches what is not.
-        for name in (name for name in sums if "array_record" not in name and not (folder / name).exists()):
-            partial = partial_path(folder / SCRATCH, name)
-            fetch_file(f"{url}/{name}", partial, sums[name])
-            commit(partial, folder / name)
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            listing = Path(scratch, CHECKSUMS)
+            fetch_file(f"{url}/{CHECKSUMS}", listing, None)
+            sums = _read_remote_checksums(url, listing)
+            digest = hashlib.sha256(url.encode() + listing.read_bytes()).hexdigest()
+            folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
+            (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+            os.replace(listing, folder / CHECKSUMS)
+            # All are there, or the next one to ask fetches what is not.
+            names = [name for name in sums if "array_record" not in name and not (folder / name).exists()]
+            for name in names:
+                fetch_file(f"{url}/{name}", Path(scratch, name), sums[name])
+                commit(Path(scratch, name), folder / name)
     except OSError as error:
         raise UserError(f"cannot keep remote records in {root}: {error}; set data.cache_dir") from error
+    return folder, sums
+
+
+def _read_remote_checksums(url: str, file: Path) -> dict[str, str]:
+    try:
+        return read_checksums(file)
     except ValueError as error:
         raise UserError(f"{url}/{CHECKSUMS} does not read: {error}; copy the records there again") from error
-    return folder, sums
 
 
 @dataclass(frozen=True)

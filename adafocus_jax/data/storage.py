@@ -16,11 +16,9 @@ from adafocus_jax.errors import UserError
 _WAITS_SEC = (0.5, 1.5, 4.5)
 """Between one attempt to fetch a file and the next."""
 _PACKAGES = {
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "s3": "s3fs",
-    "http": "aiohttp requests",
-    "https": "aiohttp requests",
+    **dict.fromkeys(("gs", "gcs"), "'adafocus_jax[gs]'"),
+    **dict.fromkeys(("s3", "s3a"), "'adafocus_jax[s3]'"),
+    **dict.fromkeys(("http", "https"), "aiohttp requests"),
 }
 
 
@@ -89,8 +87,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
-        raise UserError(
-            f"{scheme}:// needs a package: pip install {_PACKAGES.get(scheme, scheme)}"
-        ) from error
+        package = _PACKAGES.get(scheme, f"what fsspec asks for ({error})")
+        raise UserError(f"{scheme}:// needs another package: pip install {package}") from error
     except ValueError as error:
         raise UserError(f"{url} cannot be read, {error}: give a folder, gs://… or s3://…") from error
