@@ -82,7 +82,7 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "flip_labels": False,  # mirrored clips get the class that is called so with left and right exchanged
             "val_fraction": 0.0,  # of a folder of videos without a validation split; records have theirs
             "cache_dir": "",  # of remote records; empty: in the user's cache folder
-            "cache_gb": 50.0,
+            "cache_gb": 50.0,  # remote records that do not fit are shuffled in parts that do
             "num_workers": 0,
             "num_threads": 2,
             "on_bad_record": "fail",  # or skip

@@ -26,7 +26,6 @@ Element = TypeVar("Element")
 
 _WINDOW_FRAC = 0.45  # of the cache: this window and the next one, and some room for shards that are larger
 _DOWNLOADS = 4  # at a time
-_SIZES = ("num_bytes", "num_shards")
 
 
 class RemoteSource(RecordSource):
@@ -92,8 +91,9 @@ def open_remote(url: str, split: str, options: CacheOptions) -> RemoteSource:
     folder, checksums = fetch_metadata(url, options.root)
     info = read_info(folder)
     shards, classes, max_labels, traits = split_shards(info, url, split)
-    num_bytes, count = (sum(getattr(part, name) for part in info.splits.values()) for name in _SIZES)
-    per_window = _shards_per_window(url, len(shards), num_bytes / count / 1e9, options.limit_gb)
+    parts = info.splits.values()
+    shard_gb = sum(part.num_bytes for part in parts) / sum(part.num_shards for part in parts) / 1e9
+    per_window = _shards_per_window(url, len(shards), shard_gb, options.limit_gb)
     cache = ShardCache(url, folder, checksums, int(options.limit_gb * 1e9))
     names = [(file.rpartition("/")[2], start, end) for file, start, end in shards]
     return RemoteSource(names, classes, max_labels, traits, cache, per_window)
