@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_flags
 
 from adafocus_jax.data.annotations import mirrored_labels
 from adafocus_jax.data.clips import ClipSpec
-from adafocus_jax.data.storage import is_remote
+from adafocus_jax.data.storage import absolute
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import MODELS, VideoModel, create_model, model_defaults
@@ -192,8 +192,7 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
-    if settings["data"]["dir"] and not is_remote(settings["data"]["dir"]):
-        settings["data"]["dir"] = os.path.abspath(settings["data"]["dir"])
+    settings["data"]["dir"] = absolute(settings["data"]["dir"])
     _check_values(settings)
     return settings
 

@@ -62,8 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="DIR",
-        help="records of adafocus prepare, also remote (gs://..., s3://...), or class folders of videos, folders of "
-        "frames or volumes (short for --config.data.dir=DIR)",
+        help="records of adafocus prepare, or class folders of videos (short for --config.data.dir=DIR)",
     )
 
 

@@ -31,6 +31,11 @@ def is_remote(path: str | Path) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", str(path), re.IGNORECASE) is not None
 
 
+def absolute(path: str) -> str:
+    """The absolute path; an address, or nothing, as it is."""
+    return path if not path or is_remote(path) else os.path.abspath(path)
+
+
 @dataclass(frozen=True)
 class CacheOptions:
     """Where shards of remote records are kept, and how much of them."""
