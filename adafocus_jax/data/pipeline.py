@@ -99,7 +99,7 @@ def train_batches(
 
     Raises:
         UserError: there are fewer records than a batch takes, or the processes do not divide it; later, as
-            RecordError, a record does not read, or a worker process was killed.
+            RecordError, a record does not read, or a worker process was killed, or remote shards do not come.
     """
     rows = _local_rows(batch_size, process_index, process_count)
     if len(source) < batch_size:

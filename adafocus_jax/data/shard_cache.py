@@ -83,10 +83,11 @@ class ShardCache:
         Raises:
             UserError: see :func:`fetch_file`.
         """
+        path = self.folder / name
         while True:
-            with self._locked(name, fcntl.LOCK_SH), contextlib.suppress(FileNotFoundError):
-                os.utime(self.folder / name)
-                return open_shard(str(self.folder / name))
+            with _lock(path, fcntl.LOCK_SH), contextlib.suppress(FileNotFoundError):
+                os.utime(path)
+                return open_shard(str(path))
             self.fetch(name)
 
     def fetch(self, name: str) -> None:
@@ -98,7 +99,7 @@ class ShardCache:
         path = self.folder / name
         with contextlib.suppress(FileNotFoundError):
             return os.utime(path)
-        with self._locked(name, fcntl.LOCK_EX):
+        with _lock(path, fcntl.LOCK_EX):
             if not path.exists():
                 self._fetch(path)
         self._make_room(path)
@@ -125,9 +126,6 @@ class ShardCache:
                 with contextlib.suppress(BlockingIOError), _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
                     path.unlink(missing_ok=True)
                     total -= size
-
-    def _locked(self, name: str, how: int) -> contextlib.AbstractContextManager[None]:
-        return _lock(self.folder / name, how)
 
 
 @contextlib.contextmanager
