@@ -24,6 +24,7 @@ from ml_collections import ConfigDict, config_flags
 
 from adafocus_jax.data.annotations import mirrored_labels
 from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.storage import absolute
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import MODELS, VideoModel, create_model, model_defaults
@@ -38,6 +39,7 @@ from adafocus_jax.types import VideoBatch
 
 FREE_KEYS = (
     "data.dir",
+    "data.cache_dir",
     "data.num_workers",
     "data.num_threads",
     "data.on_bad_record",
@@ -87,6 +89,8 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "flip": True,
             "flip_labels": False,  # mirrored clips get the class that is called so with left and right exchanged
             "val_fraction": 0.0,  # of a folder of videos without a validation split; records have theirs
+            "cache_dir": "",  # of remote records; empty: in the user's cache folder
+            "cache_gb": 50.0,  # remote records that do not fit are shuffled in parts that do
             "num_workers": 0,
             "num_threads": 2,
             "on_bad_record": "fail",  # or skip
@@ -187,7 +191,7 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
     """Applies flags such as ``--config.optimizer.lr=0.1``, and checks every value.
 
     Returns:
-      Nested dictionaries of what JSON holds; ``data.dir`` absolute, or empty.
+      Nested dictionaries of what JSON holds; ``data.dir`` absolute, remote, or empty.
 
     Raises:
       UserError: no such key, a value of another type or out of range.
@@ -204,7 +208,7 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
     for section, key in (("data", "dir"), ("init", "checkpoint")):
-        settings[section][key] = settings[section][key] and os.path.abspath(settings[section][key])
+        settings[section][key] = absolute(settings[section][key])
     _check_values(settings)
     return settings
 
@@ -358,6 +362,7 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model.dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "model.head_dropout": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
     "data.resize": _AT_LEAST_0,
+    "data.cache_gb": _POSITIVE,
     "data.num_workers": _AT_LEAST_0,
     "data.num_threads": _AT_LEAST_1,
     "data.on_bad_record": (lambda x: x in ("fail", "skip"), "choose fail or skip"),

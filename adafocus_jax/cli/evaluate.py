@@ -11,10 +11,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adafocus_jax.cli.loading import TrainedModel, add_checkpoint_arguments, load_model, round_up_to_devices
+from adafocus_jax.cli.loading import (
+    TrainedModel,
+    add_checkpoint_arguments,
+    load_model,
+    open_split,
+    round_up_to_devices,
+)
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.pipeline import eval_batches
-from adafocus_jax.data.sources import Source, open_data
+from adafocus_jax.data.sources import Source
 from adafocus_jax.early_exit import ExitCurve, write_curve_csv
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import METRICS, classification, per_exit
@@ -53,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add_checkpoint_arguments(parser)
     add = parser.add_argument
-    add("--data", metavar="DIR", help="records (default: those it was trained on)")
+    add("--data", metavar="DIR", help="records, also remote (default: those it was trained on)")
     add("--split", default="val", help="what to score (default %(default)s); slices such as val[:50%%] work")
     add("--crops", type=int, choices=CROPS, default=1, help="per video (default %(default)s)")
     add("--batch-size", type=int, default=32, help="videos at a time, over all devices (default %(default)s)")
@@ -107,8 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _predict(
     trained: TrainedModel, model: VideoModel, args: argparse.Namespace, split: str, what: str
 ) -> Predictions:
-    fraction = trained.data["val_fraction"]
-    source = open_data(args.data or trained.data["dir"], split, val_fraction=fraction)
+    source = open_split(trained.data, split, args.data)
     _check_classes(trained, source)
     predict = make_predict_function(model, trained.checkpoint.variables)
     size = round_up_to_devices(min(args.batch_size, len(source)))

@@ -14,6 +14,8 @@ import numpy as np
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.pipeline import ClipSpec, train_batches
 from adafocus_jax.data.records import RecordSource, open_records
+from adafocus_jax.data.remote import open_remote
+from adafocus_jax.data.storage import CacheOptions, is_remote
 from adafocus_jax.data.verify import Contents, Damage, Inspection, inspect_records
 from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.files import write_png
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add = parser.add_argument
-    add("out", metavar="OUT", help="folder of records")
+    add("out", metavar="OUT", help="folder of records, also remote (gs://..., s3://...)")
     add("--decode", action="store_true", help="decode every JPEG image, too; takes longer")
     add("--workers", type=int, help="files to read at a time (default: one per core)")
     add("--split", default="train", help="split to draw from (default %(default)s)")
@@ -51,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clips", type=int, default=0, help="augmented training clips to draw (default %(default)s)")
     add("--config", metavar="FILE[:VARIANT]", help="how the clips are cut (default: 48 candidates of 224 px)")
     add("--seed", type=int, default=0, help="of the clips' augmentation (default %(default)s)")
-    add("--pictures", metavar="DIR", help="folder for the pictures (default: OUT)")
+    add(
+        "--pictures",
+        metavar="DIR",
+        help="folder for the pictures (default: OUT; if that is remote, this one)",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -147,8 +153,11 @@ def _print_damage(out: str, damage: list[Damage]) -> None:
 def _draw(args: argparse.Namespace) -> list[str]:
     if not args.videos and not args.clips:
         return []
-    source = open_records(args.out, args.split)
-    folder = Path(args.pictures or args.out)
+    remote = is_remote(args.out)
+    source = (
+        open_remote(args.out, args.split, CacheOptions()) if remote else open_records(args.out, args.split)
+    )
+    folder = Path(args.pictures or ("." if remote else args.out))
     pictures = []
     for name, strips in (("contact_sheet", _videos(source, args.videos)), ("clips", _clips(source, args))):
         if strips:

@@ -1,8 +1,9 @@
-"""From ``--checkpoint DIR`` to a model that runs: what ``evaluate`` and ``predict`` share."""
+"""From ``--checkpoint DIR`` to a model that runs, from settings to data: what the commands share."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from adafocus_jax.checkpoint import LoadedCheckpoint, checkpoint_folder, load_checkpoint, require_same_arrays
 from adafocus_jax.config import clip_spec, make_model
 from adafocus_jax.data.pipeline import ClipSpec
+from adafocus_jax.data.sources import Source, open_data
+from adafocus_jax.data.storage import CacheOptions
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import VideoModel, init_variables
 
@@ -75,6 +78,12 @@ def load_model(args: argparse.Namespace) -> TrainedModel:
         spec=clip_spec(checkpoint.config, model),
         exit_gflops=model_cost(model).exit_gflops,
     )
+
+
+def open_split(data: Mapping[str, Any], split: str, path: str | None = None) -> Source:
+    """Opens a split by the ``data`` part of a run's configuration; ``path``: in place of its ``dir``."""
+    cache = CacheOptions(data["cache_dir"], data["cache_gb"])
+    return open_data(path or data["dir"], split, val_fraction=data["val_fraction"], cache=cache)
 
 
 def round_up_to_devices(batch_size: int) -> int:

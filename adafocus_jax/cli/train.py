@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from adafocus_jax.checkpoint import FOLDER
-from adafocus_jax.cli.loading import round_up_to_devices
+from adafocus_jax.cli.loading import open_split, round_up_to_devices
 from adafocus_jax.config import (
     FREE_KEYS,
     batch_shapes,
@@ -26,9 +26,9 @@ from adafocus_jax.config import (
     records_dir,
     train_options,
 )
+from adafocus_jax.data.clips import warn_of_flips
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records import RecordSource
-from adafocus_jax.data.sources import open_data
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
@@ -102,11 +102,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     connect(args.coordinator, args.num_processes, args.process_id)
     settings = load_config(args.config, [*args.settings, *_short_settings(args)])
     data = settings["data"]
-    source = open_data(records_dir(settings), data["train_split"], val_fraction=data["val_fraction"])
+    source = open_split(data, data["train_split"], records_dir(settings))
     settings = for_classes(settings, source.classes)
     model = make_model(settings)
     options = replace(train_options(settings, len(source)), profile=args.profile)
     spec = clip_spec(settings, model)
+    warn_of_flips(spec, source.traits)
     reading = {key: data[key] for key in ("num_workers", "num_threads", "on_bad_record", "max_bad_frac")}
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:
@@ -169,7 +170,7 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
     """Scores the validation split, or None where the records have none."""
     data = settings["data"]
     try:
-        held_out = open_data(data["dir"], data["val_split"], val_fraction=data["val_fraction"])
+        held_out = open_split(data, data["val_split"])
     except UserError:
         return None
     if held_out.classes != tuple(settings["classes"]):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from adafocus_jax.data.list_files import label_choices, name_below, read_lines, read_rows
-from adafocus_jax.data.media import VIDEO_SUFFIXES, find_media
+from adafocus_jax.data.media import VIDEO_SUFFIXES, Notice, find_media
 from adafocus_jax.errors import UserError
 
 _TRAIN_FOLDER, _VAL_FOLDERS = "train", ("val", "validation", "test")
@@ -123,8 +123,9 @@ def scan_class_folders(
             f"the folder {root / unknown[0]} is not a class: {label_choices(unknown[0], classes)}"
         )
     entries = []
+    notice = Notice(f"looking through the files and folders in {root}")
     for folder, name in zip(folders, names, strict=True):
-        found = find_media(folder)
+        found = find_media(folder, notice)
         if not found:
             raise UserError(
                 f"the folder {folder} has no videos ({' '.join(VIDEO_SUFFIXES)}, folders of numbered images): "

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.data.transforms import SCALES, Cut, apply_cut, eval_cut, random_cut, reduced
 from adafocus_jax.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,17 @@ class ClipSpec:
             size = {"short_side": self.short_side, "crop": self.image_size}
             return eval_cut(height, width, **size, place=self.place)
         return random_cut(height, width, rng, scales=self.scales, flip=self.flip)
+
+
+def warn_of_flips(spec: ClipSpec, traits: Mapping[str, Any]) -> None:
+    """Warns where training clips are mirrored though left and right have meaning, by a data set's ``traits``."""
+    can_relabel = traits.get("relabel", False)
+    if not spec.flip or traits.get("flip", True) or (can_relabel and spec.flip_labels):
+        return
+    also = ", or data.flip_labels=True, which exchanges the labels of mirrored clips" if can_relabel else ""
+    log.warning(
+        "left and right have meaning in this data, and clips are mirrored: set data.flip=False%s", also
+    )
 
 
 class ClipWriter:

@@ -119,23 +119,38 @@ def _cut(stamped: Iterator[tuple[float, Frame]], start: float, end: float) -> It
         )
 
 
+def pick(frames: Iterable[Frame], choose: Callable[[int], Iterable[int]]) -> Iterator[Frame]:
+    """Those of the ``frames`` that ``choose(number of frames)`` names; all are held in memory.
+
+    >>> list(pick("abcd", lambda count: (0, count - 1)))
+    ['a', 'd']
+    """
+    held = list(frames)
+    return (held[number] for number in choose(len(held)))
+
+
 def read_chosen(
-    path: str | Path, choose: Callable[[int], np.ndarray], *, short_side: int | None = None
+    path: str | Path,
+    choose: Callable[[int], Iterable[int]],
+    *,
+    short_side: int | None = None,
+    segment: tuple[float, float] | None = None,
 ) -> ChosenFrames:
     """Decodes a video, but converts and keeps only the frames that ``choose(number of frames)`` names.
 
-    Memory is that of the chosen frames, however long the video is.
+    Memory is that of the chosen frames, however long the video is. A ``segment`` (see :func:`iter_frames`) is decoded
+    twice: how many frames it has is known only then.
 
     Raises:
         DecodeError: as :func:`iter_frames`.
     """
     expected = max(1, _count_packets(path))
     while True:
-        numbers = choose(expected).tolist()
+        numbers = list(choose(expected))
         wanted = set(numbers)
         convert, count = _converter(short_side), 0
         kept: dict[int, tuple[float, np.ndarray]] = {}
-        for time, frame in _decode(path):
+        for time, frame in choose_frames(_decode(path, segment[0] if segment else 0.0), None, segment):
             if count in wanted:
                 kept[count] = time, convert(frame)
             count += 1

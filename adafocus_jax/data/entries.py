@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from adafocus_jax.data.annotations import Entry
-from adafocus_jax.data.decode import DecodedVideo, iter_frames, stack_frames
+from adafocus_jax.data.decode import DecodedVideo, iter_frames, read_chosen, stack_frames
 from adafocus_jax.data.frame_folder import iter_folder
 from adafocus_jax.data.media import Media, media_kind
+from adafocus_jax.data.sparse_decode import read_sparse
 from adafocus_jax.data.volume import iter_slices
 from adafocus_jax.errors import UserError
 
@@ -70,3 +72,33 @@ def read_entry(
 ) -> DecodedVideo:
     """All of an entry in memory; the arguments and errors are those of :func:`iter_entry`."""
     return stack_frames(iter_entry(entry, short_side=short_side, max_fps=max_fps, options=options))
+
+
+def read_chosen_frames(
+    entry: Entry, choose: Callable[[int], Iterable[int]], *, short_side: int, options: ReadOptions
+) -> list[np.ndarray]:
+    """Decodes the frames of an entry that ``choose(number of frames)`` names, and few others.
+
+    Args:
+        entry: what to read; of its segment alone, if it has one.
+        choose: from the number of frames to the numbers wanted, each once, increasing; called again where the number
+            turns out to be another.
+        short_side: of the frames in pixels.
+        options: for folders of frames and volumes.
+
+    Returns:
+        ``[H, W, 3]`` uint8 RGB each.
+
+    Raises:
+        DecodeError, UserError: as :func:`iter_entry`.
+    """
+    part: dict[str, Any] = {"short_side": short_side, "segment": entry.segment}
+    match media_kind(entry.path):
+        case Media.FRAMES:
+            frames = iter_folder(entry.path, options.frame_rate, **part, choose=choose)
+        case Media.VOLUME:
+            frames = iter_slices(entry.path, options.axis, options.window, **part, choose=choose)
+        case Media.VIDEO:
+            sparse = None if entry.segment else read_sparse(entry.path, choose, short_side=short_side)
+            return sparse or read_chosen(entry.path, choose, **part).frames
+    return [frame for _, frame in frames]

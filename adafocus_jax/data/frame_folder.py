@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import simplejpeg
 
-from adafocus_jax.data.decode import DecodeError, choose_frames, same_size
+from adafocus_jax.data.decode import DecodeError, choose_frames, pick, same_size
 from adafocus_jax.data.media import image_number
 
 
@@ -21,12 +21,13 @@ def iter_folder(
     short_side: int | None = None,
     max_fps: float | None = None,
     segment: tuple[float, float] | None = None,
+    choose: Callable[[int], Iterable[int]] | None = None,
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Yields ``(time in seconds, frame [H, W, 3] uint8 RGB)`` of a folder of images, by number, all of one size.
 
     Image n stands (n − first number) / ``frame_rate`` seconds after the first: images that are not there leave a
     gap. ``image_00001.jpg``, ``img_00001.jpg``, ``000001.jpg``, ``7.png``: any JPEG or PNG files of one series do,
-    images of optical flow aside.
+    images of optical flow aside. ``choose(number of images)``, of those that the rest leaves, names the ones to decode.
 
     Raises:
         DecodeError: no images, images of several series, or one that does not decode; or the segment reaches out.
@@ -35,7 +36,8 @@ def iter_folder(
     images = _numbered_images(folder)
     first = images[0][0]
     stamped = (((number - first) / frame_rate, path) for number, path in images)
-    for time, path in choose_frames(stamped, max_fps, segment):
+    left = choose_frames(stamped, max_fps, segment)
+    for time, path in pick(left, choose) if choose else left:
         yield time, fit(_read_image(path))
 
 

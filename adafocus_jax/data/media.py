@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import time
 from enum import Enum
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
@@ -21,6 +25,8 @@ _SUFFIX = re.compile(
 # A number right before the suffix; ``flow_x_00001.jpg`` and the like lie among the frames of some data sets.
 _IMAGE = re.compile(r"(?P<series>.*?)(?P<number>\d+)\.(jpe?g|png)", re.IGNORECASE)
 _FLOW = re.compile(r"(.*_)?flow(_|$)", re.IGNORECASE)
+
+_NOTICE_SEC = 5.0
 
 
 class Media(Enum):
@@ -61,13 +67,30 @@ def image_number(name: str) -> tuple[str, int] | None:
     return (match["series"], int(match["number"])) if match and not _FLOW.match(match["series"]) else None
 
 
-def find_media(root: str | Path) -> list[Path]:
+class Notice:
+    """Logs how far a search is, a line every few seconds: nothing of one that is soon over."""
+
+    def __init__(self, what: str) -> None:
+        """``what``: is being done."""
+        self._what, self._count, self._said = what, 0, time.monotonic()
+
+    def add(self, count: int) -> None:
+        """Counts things, and says so if it is time."""
+        self._count += count
+        if time.monotonic() - self._said > _NOTICE_SEC:
+            self._said = time.monotonic()
+            log.info("%s: %d so far", self._what, self._count)
+
+
+def find_media(root: str | Path, notice: Notice) -> list[Path]:
     """The videos, volumes and folders of frames below ``root``, sorted.
 
-    Images that lie beside videos are taken for previews. ``root`` itself is never a folder of frames.
+    Images that lie beside videos are taken for previews. ``root`` itself is never a folder of frames. ``notice``
+    counts files and folders.
     """
     found: list[Path] = []
-    for folder, _, files in os.walk(root):
+    for folder, folders, files in os.walk(root):
+        notice.add(len(folders) + len(files))
         media = [name for name in files if name.lower().endswith((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES))]
         if not media and folder != os.fspath(root) and any(map(image_number, files)):
             found.append(Path(folder))

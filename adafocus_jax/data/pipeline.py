@@ -21,11 +21,12 @@ from typing import Literal, NamedTuple
 import grain
 import numpy as np
 from absl import flags
-from grain.experimental import index_shuffle
 
 from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.decode import read_chosen
+from adafocus_jax.data.order import Order
 from adafocus_jax.data.records import RecordError
+from adafocus_jax.data.remote import RemoteSource
 from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.data.sources import Source
 from adafocus_jax.data.transforms import apply_cut
@@ -98,7 +99,7 @@ def train_batches(
 
     Raises:
         UserError: there are fewer records than a batch takes, or the processes do not divide it; later, as
-            RecordError, a record does not read, or a worker process was killed.
+            RecordError, a record does not read, or a worker process was killed, or remote shards do not come.
     """
     rows = _local_rows(batch_size, process_index, process_count)
     if len(source) < batch_size:
@@ -111,7 +112,8 @@ def train_batches(
     max_bad = _max_bad(source, on_bad_record, max_bad_frac)
     num_batches = max(0, num_steps - start_step)
     batches = _Batches(source, spec, seed, batch_size, rows, start_step, num_batches, max_bad)
-    return _without_bad(_iterate(batches, num_workers, num_threads), source, max_bad, "another stands in")
+    elements = _iterate(batches, num_workers, num_threads)
+    return _without_bad(_fetch_ahead(elements, batches), source, max_bad, "another stands in")
 
 
 def eval_batches(
@@ -135,7 +137,8 @@ def eval_batches(
     rows = _local_rows(batch_size, process_index, process_count)
     max_bad = _max_bad(source, on_bad_record, max_bad_frac)
     batches = _Batches(source, spec, None, batch_size, rows, 0, -(-len(source) // batch_size), max_bad)
-    return _without_bad(_iterate(batches, num_workers, num_threads), source, max_bad, "it is not scored")
+    elements = _iterate(batches, num_workers, num_threads)
+    return _without_bad(_fetch_ahead(elements, batches), source, max_bad, "it is not scored")
 
 
 def load_clip(path: str | Path, spec: ClipSpec) -> Clip:
@@ -210,6 +213,13 @@ def _iterate(batches: _Batches, num_workers: int, num_threads: int) -> Iterator[
     return _closing(dataset.mp_prefetch(processes, start_worker))
 
 
+def _fetch_ahead(elements: Iterator[_Element], batches: _Batches) -> Iterator[_Element]:
+    """The elements; while they are read, remote shards that come next are fetched."""
+    if not isinstance(batches.source, RemoteSource):
+        return elements
+    return batches.source.fetching_ahead(elements, map(batches.place, range(len(batches))))
+
+
 def _closing(dataset: grain.IterDataset) -> Iterator[_Element]:
     iterator = iter(dataset)
     try:
@@ -249,7 +259,8 @@ class _Batches:
         max_bad: int,
     ) -> None:
         """``seed`` None: evaluation. ``rows``: which rows of each global batch to make. ``max_bad`` 0: fail."""
-        self._source, self._spec, self._seed = source, spec, seed
+        self.source, self._spec, self._seed = source, spec, seed
+        self._order = source.order if isinstance(source, RemoteSource) else Order([len(source)], 1)
         self._batch_size, self._rows = batch_size, rows
         self._start_step, self._num_batches = start_step, num_batches
         self._max_bad = max_bad
@@ -264,12 +275,19 @@ class _Batches:
             self._fill({name: array[slot, ...] for name, array in batch.items()}, first + row, bad)
         return batch, list(bad.items())
 
+    def place(self, position: int) -> tuple[int, int | None, int | None]:
+        """Where in its epoch an element begins, and the seeds of that epoch and the next."""
+        epoch, place = divmod((self._start_step + position) * self._batch_size, len(self.source))
+        if self._seed is None:
+            return place, None, None
+        return place, _epoch_seed(self._seed, epoch), _epoch_seed(self._seed, epoch + 1)
+
     def _empty(self) -> Batch:
         size, spec = len(self._rows), self._spec
         batch: Batch = {
             "frames": np.zeros((size, spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8),
             "label": np.zeros(size, np.int32),
-            "labels": np.full((size, self._source.max_labels), _PADDING["labels"], np.int32),
+            "labels": np.full((size, self.source.max_labels), _PADDING["labels"], np.int32),
             "mask": np.zeros(size, bool),
             "index": np.full(size, _PADDING["index"], np.int32),
         }
@@ -287,13 +305,13 @@ class _Batches:
                     raise
                 bad[index] = str(error)
                 if len(bad) > self._max_bad:
-                    raise _too_many(len(bad), len(self._source), str(error)) from error
+                    raise _too_many(len(bad), len(self.source), str(error)) from error
                 for name, values in row.items():
                     values[...] = _PADDING.get(name, 0)
 
     def _candidates(self, example: int) -> Iterator[tuple[int, np.random.Generator | None]]:
         """Record and random numbers of a global example, then of those that may stand in; none for padding."""
-        count = len(self._source)
+        count = len(self.source)
         if self._seed is None:
             if example < count:
                 yield example, None
@@ -301,11 +319,11 @@ class _Batches:
         epoch, place = divmod(example, count)
         seed = _epoch_seed(self._seed, epoch)
         for attempt in range(count):
-            index = index_shuffle((place + attempt) % count, count - 1, seed=seed, rounds=4)
+            index = self._order.index((place + attempt) % count, seed)
             yield index, np.random.default_rng((self._seed, epoch, index, attempt))
 
     def _write(self, row: Batch, index: int, rng: np.random.Generator | None) -> None:
-        record = self._source[index]
+        record = self.source[index]
         labels = np.array(record.labels)
         drawn = 0 if rng is None else rng.integers(len(labels))
         writer = ClipWriter(self._spec, [row[name] for name in ("frames", "glance") if name in row], rng)

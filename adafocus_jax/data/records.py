@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import functools
-import hashlib
 import itertools
 import os
 import tempfile
@@ -25,6 +24,7 @@ import simplejpeg
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from adafocus_jax.data.storage import file_checksum
 from adafocus_jax.errors import UserError
 
 DATASET = "videos"
@@ -160,12 +160,6 @@ def partial_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.{uuid.uuid4().hex}.partial"
 
 
-def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def commit(partial: Path, path: Path) -> None:
     """Makes a finished file durable and gives it its final name in one step."""
     with open(partial, "rb") as file:
@@ -283,21 +277,26 @@ class Record:
 class RecordSource:
     """Random access to the records of a split: ``len(source)``, ``source[i]``. Pickles; opens shards when needed.
 
-    ``classes`` are the class names, ``max_labels`` the largest number of labels of one video in the data set.
+    ``classes`` are the class names, ``max_labels`` the largest number of labels of one video in the data set,
+    ``traits`` those of its :class:`About`.
     """
 
     def __init__(
-        self, shards: Sequence[tuple[str, int, int]], classes: tuple[str, ...], max_labels: int
+        self,
+        shards: Sequence[tuple[str, int, int]],
+        classes: tuple[str, ...],
+        max_labels: int,
+        traits: Mapping[str, Any] | None = None,
     ) -> None:
         """``shards``: (file, first record, end) of each stretch of records, in order."""
-        self.classes, self.max_labels = classes, max_labels
+        self.classes, self.max_labels, self.traits = classes, max_labels, dict(traits or {})
         self._shards = list(shards)
         self._ends = list(itertools.accumulate(end - start for _, start, end in shards))
         self._features = record_features(classes)
-        self._open = functools.lru_cache(_MAX_OPEN_SHARDS)(_open_shard)
+        self._open: Callable[[str], ArrayRecordReader] = functools.lru_cache(_MAX_OPEN_SHARDS)(open_shard)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RecordSource, (self._shards, self.classes, self.max_labels)
+        return RecordSource, (self._shards, self.classes, self.max_labels, self.traits)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -322,7 +321,7 @@ class RecordSource:
             frames, name = list(fields["frames"]), os.fsdecode(fields["name"])
             labels = tuple(int(label) for label in fields["labels"])
             fps = float(fields["fps"])
-        except MemoryError:
+        except (MemoryError, UserError):
             raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
             raise RecordError(f"{where} does not read: {str(error).split(';')[0]}") from error
@@ -336,7 +335,8 @@ class RecordSource:
         return Record(frames, labels, name, fps, where)
 
 
-def _open_shard(file: str) -> ArrayRecordReader:
+def open_shard(file: str) -> ArrayRecordReader:
+    """A reader of the records of a local file."""
     # Without read-ahead: records are read in random order, and buffers of 16 MB per shard would add up.
     return ArrayRecordReader(
         file, "readahead_buffer_size:0,max_parallelism:0", file_reader_buffer_size=1 << 15
@@ -364,20 +364,31 @@ def open_records(directory: str | Path, split: str) -> RecordSource:
     Raises:
         UserError: there are no finished records, no such split, a shard is missing, or the features are others.
     """
-    info = read_info(Path(directory))
-    if missing := {"frames", "labels", "name", "fps", "num_frames"} - set(info.features or ()):
-        raise UserError(f"{directory} holds other records, without {sorted(missing)}: use adafocus prepare")
-    try:
-        instructions = info.splits[split].file_instructions
-    except (KeyError, ValueError) as error:
-        raise UserError(f"no split {split!r} in {directory}: there are {', '.join(info.splits)}") from error
-    shards = [(file.filename, file.skip, file.skip + file.take) for file in instructions]
+    shards, classes, max_labels, traits = split_shards(read_info(Path(directory)), str(directory), split)
     if lost := [file for file, _, _ in shards if not os.path.isfile(file)]:
         raise UserError(
             f"{len(lost)} of {len(shards)} shards are missing, the first is {lost[0]}: prepare again"
         )
-    if not shards:
-        raise UserError(f"the split {split!r} in {directory} is empty: choose another")
-    return RecordSource(
-        shards, tuple(info.features["labels"].feature.names), int(info.metadata["max_labels"])
-    )
+    return RecordSource(shards, classes, max_labels, traits)
+
+
+def split_shards(
+    info: tfds.core.DatasetInfo, place: str, split: str
+) -> tuple[list[tuple[str, int, int]], tuple[str, ...], int, dict[str, Any]]:
+    """What a :class:`RecordSource` of a split is made of. ``place``: where the records are, for messages.
+
+    Raises:
+        UserError: no such split, or the features are others.
+    """
+    if missing := {"frames", "labels", "name", "fps", "num_frames"} - set(info.features or ()):
+        raise UserError(f"{place} holds other records, without {sorted(missing)}: use adafocus prepare")
+    try:
+        instructions = info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise UserError(f"no split {split!r} in {place}: there are {', '.join(info.splits)}") from error
+    if not instructions:
+        raise UserError(f"the split {split!r} in {place} is empty: choose another")
+    shards = [(file.filename, file.skip, file.skip + file.take) for file in instructions]
+    traits = dict(info.metadata)
+    max_labels = int(traits.pop("max_labels"))
+    return shards, tuple(info.features["labels"].feature.names), max_labels, traits

@@ -29,9 +29,9 @@ from adafocus_jax.data.records import (
     ShardWriter,
     encode_frame,
     encode_record,
-    file_checksum,
     record_features,
 )
+from adafocus_jax.data.storage import file_checksum
 from adafocus_jax.data.workers import start_worker
 from adafocus_jax.errors import UserError
 

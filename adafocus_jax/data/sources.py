@@ -1,16 +1,17 @@
-"""Where videos are read from: prepared records, or a folder of video files that are decoded when they are read."""
+"""Where videos are read from: prepared records, or a folder of videos that are decoded when they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from adafocus_jax.data.annotations import Entry, read_splits
-from adafocus_jax.data.decode import DecodeError, read_chosen
+from adafocus_jax.data.decode import DecodeError
+from adafocus_jax.data.entries import ReadOptions, read_chosen_frames
 from adafocus_jax.data.records import (
     SCRATCH,
     Choose,
@@ -20,7 +21,8 @@ from adafocus_jax.data.records import (
     open_records,
     unreduced,
 )
-from adafocus_jax.data.sparse_decode import read_sparse
+from adafocus_jax.data.remote import open_remote
+from adafocus_jax.data.storage import CacheOptions, is_remote
 from adafocus_jax.data.transforms import resize
 from adafocus_jax.errors import UserError
 
@@ -48,6 +50,8 @@ class Source(Protocol):
 
     classes: tuple[str, ...]
     max_labels: int
+    traits: dict[str, Any]
+    """``metric``, ``flip`` and ``relabel`` of the data set's spec, where it is known."""
 
     def __len__(self) -> int: ...
 
@@ -56,32 +60,42 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Video:
-    """One video file, its short side scaled to ``SHORT_SIDE`` pixels.
+    """A video file, a folder of frames or a volume, or a segment of one, its short side scaled to ``SHORT_SIDE``.
 
     Video formats carry no checksums: a decoder conceals most damage, and nobody notices. Records do notice.
     """
 
-    path: str
-    labels: tuple[int, ...]
-    name: str
+    entry: Entry
+    options: ReadOptions
+    """For folders of frames and volumes."""
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Class numbers, at least one."""
+        return self.entry.labels
+
+    @property
+    def name(self) -> str:
+        """What the video is called in lists and reports."""
+        return self.entry.name
 
     def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
-        """Decodes the file once, up to its end, and yields the chosen frames: ``(number, frame)``.
+        """Decodes it once, up to its end, or a segment twice, and yields the chosen frames: ``(number, frame)``.
 
         Raises:
-            RecordError: the file does not decode.
+            RecordError: it does not decode.
+            UserError: a volume, and nibabel is not installed.
         """
         numbers: list[int] = []
 
-        def wanted(num_frames: int) -> np.ndarray:
+        def wanted(num_frames: int) -> list[int]:
             numbers[:] = choose(num_frames)
-            return np.array(numbers)
+            return numbers
 
-        frames = read_sparse(self.path, wanted, short_side=SHORT_SIDE)
         try:
-            frames = frames or read_chosen(self.path, wanted, short_side=SHORT_SIDE).frames
-        except DecodeError as error:
-            raise RecordError(f"{self.path} does not decode: {error}") from error
+            frames = read_chosen_frames(self.entry, wanted, short_side=SHORT_SIDE, options=self.options)
+        except (DecodeError, OSError) as error:
+            raise RecordError(f"{self.entry.path} does not decode: {error}") from error
         height, width, _ = frames[0].shape
         factor = reduce(height, width)
         for number, frame in zip(numbers, frames, strict=True):
@@ -89,13 +103,15 @@ class Video:
 
 
 class VideoSource:
-    """The videos of a split as files: ``len(source)``, ``source[i]``. ``classes`` are the class names."""
+    """The videos of a split as they are: ``len(source)``, ``source[i]``. ``classes`` are the class names."""
 
-    def __init__(self, entries: Sequence[Entry], classes: tuple[str, ...]) -> None:
-        """``entries``: file, labels and name of each video, in order."""
-        self.classes = classes
+    def __init__(
+        self, entries: Sequence[Entry], classes: tuple[str, ...], options: ReadOptions | None = None
+    ) -> None:
+        """``entries``: of any kind, in order. ``options``: for folders of frames and volumes; None: the defaults."""
+        self.classes, self.traits = classes, dict[str, Any]()
         self.max_labels = max(len(entry.labels) for entry in entries)
-        self._entries = tuple(entries)
+        self._entries, self._options = tuple(entries), options or ReadOptions()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -104,23 +120,28 @@ class VideoSource:
         """The video, not yet decoded."""
         if not 0 <= index < len(self):
             raise IndexError(f"video {index} of {len(self)}")
-        entry = self._entries[index]
-        return Video(entry.path, entry.labels, entry.name)
+        return Video(self._entries[index], self._options)
 
 
-def open_data(path: str | Path, split: str, *, val_fraction: float = 0.0) -> Source:
+def open_data(
+    path: str | Path, split: str, *, val_fraction: float = 0.0, cache: CacheOptions | None = None
+) -> Source:
     """Opens a split of prepared records, or of a folder of videos as it is.
 
     Args:
-        path: the folder that ``adafocus prepare`` made; or one with a sub-folder of videos per class, which may lie
-            in ``train`` and ``val`` (or ``validation``, or ``test``).
+        path: the folder that ``adafocus prepare`` made; or one with a sub-folder per class of videos, folders of
+            frames or volumes, which may lie in ``train`` and ``val`` (or ``validation``, or ``test``). Records may be
+            remote (``gs://…``, ``s3://…``, or what else fsspec reads).
         split: ``"train"`` or ``"val"``; of records also a slice, such as ``"train[:10%]"``.
         val_fraction: share of each class that is ``val`` where a folder of videos has no such split, drawn as
             ``adafocus prepare --val-fraction`` draws it; 0: none.
+        cache: for shards of remote records; None: the defaults.
 
     Raises:
-        UserError: there are neither records nor videos, or no such split.
+        UserError: there are neither records nor videos, or no such split; remote records do not come.
     """
+    if is_remote(path):
+        return open_remote(str(path), split, cache or CacheOptions())
     path = Path(path)
     is_records = is_complete(path) or (path / SCRATCH).is_dir()
     if is_records or not path.is_dir() or not any(child.is_dir() for child in path.iterdir()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,13 @@ from adafocus_jax.data.records import (
     Record,
     RecordError,
     RecordSource,
-    file_checksum,
     is_complete,
     read_info,
 )
+from adafocus_jax.data.shard_cache import fetch_metadata, read_checksums
 from adafocus_jax.data.shards import receipt_path
+from adafocus_jax.data.storage import fetch_file, file_checksum, is_remote
+from adafocus_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class _Shard:
     checksum: str | None
     names: list[str] | None
     """The videos in it."""
+    url: str | None
+    """Where to fetch it from; None: it is there."""
 
 
 def inspect_records(
@@ -101,15 +106,24 @@ def inspect_records(
     """Reads every byte of a folder of records: checksums of files and records, features, labels.
 
     Args:
-        directory: the folder.
+        directory: the folder, perhaps remote; of that, a shard at a time and thread is fetched, and not kept.
         decode: decode every JPEG image, too.
         threads: files to read at a time; None: one per core.
         meter: shows progress.
 
     Raises:
-        UserError: there are no finished records.
+        UserError: there are no finished records, or remote metadata do not come.
     """
-    directory = Path(directory)
+    if not is_remote(directory):
+        return _inspect(Path(directory), None, decode, threads, meter)
+    url = str(directory).rstrip("/")
+    with tempfile.TemporaryDirectory() as root:
+        return _inspect(fetch_metadata(url, Path(root))[0], url, decode, threads, meter)
+
+
+def _inspect(
+    directory: Path, url: str | None, decode: bool, threads: int | None, meter: ProgressMeter
+) -> Inspection:
     sums, damage = _check_metadata(directory) if is_complete(directory) else ({}, [])
     if damage:
         return Inspection(directory.name, (), {}, {}, damage)
@@ -117,7 +131,9 @@ def inspect_records(
     classes, traits = tuple(info.features["labels"].feature.names), dict(info.metadata)
     max_labels = int(traits.pop("max_labels"))
     contents = {name: Contents() for name in info.splits}
-    shards = [(name, shard) for name in info.splits for shard in _shards(directory, info.splits[name], sums)]
+    shards = [
+        (name, shard) for name, split in info.splits.items() for shard in _shards(directory, url, split, sums)
+    ]
 
     def check(shard: tuple[str, _Shard]) -> tuple[Contents, list[Damage]]:
         return _check_shard(shard[1], classes, max_labels, decode)
@@ -134,8 +150,7 @@ def inspect_records(
 def _check_metadata(directory: Path) -> tuple[dict[str, str], list[Damage]]:
     """The checksums by file name, and what is wrong with the files that are no shards."""
     try:
-        lines = (directory / CHECKSUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: checksum for checksum, name in (line.split("  ", 1) for line in lines)}
+        sums = read_checksums(directory / CHECKSUMS)
     except (OSError, ValueError) as error:
         return {}, [Damage(CHECKSUMS, f"does not read: {error}")]
     metadata = [name for name in sums if "array_record" not in name]
@@ -143,12 +158,14 @@ def _check_metadata(directory: Path) -> tuple[dict[str, str], list[Damage]]:
     return sums, [damage for damage in found if damage]
 
 
-def _shards(directory: Path, split: tfds.core.SplitInfo, sums: Mapping[str, str]) -> Iterator[_Shard]:
+def _shards(
+    directory: Path, url: str | None, split: tfds.core.SplitInfo, sums: Mapping[str, str]
+) -> Iterator[_Shard]:
     for name, length in zip(split.filenames, split.shard_lengths, strict=True):
         names = None
         with contextlib.suppress(OSError, ValueError):
             names = json.loads(receipt_path(directory / name).read_text(encoding="utf-8"))["names"]
-        yield _Shard(directory / name, length, sums.get(name), names)
+        yield _Shard(directory / name, length, sums.get(name), names, url and f"{url}/{name}")
 
 
 def _check_file(path: Path, checksum: str | None) -> Damage | None:
@@ -162,6 +179,20 @@ def _check_file(path: Path, checksum: str | None) -> Damage | None:
 
 
 def _check_shard(
+    shard: _Shard, classes: tuple[str, ...], max_labels: int, decode: bool
+) -> tuple[Contents, list[Damage]]:
+    if shard.url is None:
+        return _check_local_shard(shard, classes, max_labels, decode)
+    try:
+        fetch_file(shard.url, shard.path, None)
+        return _check_local_shard(shard, classes, max_labels, decode)
+    except UserError as error:
+        return Contents(), [Damage(shard.path.name, str(error))]
+    finally:
+        shard.path.unlink(missing_ok=True)
+
+
+def _check_local_shard(
     shard: _Shard, classes: tuple[str, ...], max_labels: int, decode: bool
 ) -> tuple[Contents, list[Damage]]:
     contents = Contents()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.decode import DecodeError, choose_frames, same_size
+from adafocus_jax.data.decode import DecodeError, choose_frames, pick, same_size
 from adafocus_jax.errors import UserError
 
 _PERCENTILES = (1, 99)
@@ -23,6 +23,7 @@ def iter_slices(
     short_side: int | None = None,
     max_fps: float | None = None,
     segment: tuple[float, float] | None = None,
+    choose: Callable[[int], Iterable[int]] | None = None,
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Yields ``(time in seconds, slice [H, W, 3] uint8, grey)`` of a NIfTI volume, one slice a second.
 
@@ -36,6 +37,7 @@ def iter_slices(
         short_side: of the slices in pixels; None keeps the size.
         max_fps: below 1, slices are left out.
         segment: start and end in slices.
+        choose: from the number of slices to those to yield; None: all.
 
     Raises:
         DecodeError: not a NIfTI volume of three dimensions, or the segment reaches out of it.
@@ -45,7 +47,8 @@ def iter_slices(
     low, high = map(float, window or np.percentile(intensities, _PERCENTILES))
     fit = same_size(short_side)
     stamped = ((float(number), plane) for number, plane in enumerate(intensities))
-    for time, plane in choose_frames(stamped, max_fps, segment):
+    left = choose_frames(stamped, max_fps, segment)
+    for time, plane in pick(left, choose) if choose else left:
         share = np.clip((plane.astype(np.float64) - low) / max(high - low, _TINY), 0, 1)
         grey = np.rint(255 * np.rot90(share)).astype(np.uint8)
         yield time, fit(np.repeat(grey[..., None], 3, axis=-1))

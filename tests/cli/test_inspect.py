@@ -96,3 +96,12 @@ def test_mistakes(records, capsys, flags, words):
 def test_where_nothing_is(tmp_path, capsys):
     assert main(["inspect", str(tmp_path)]) == 2
     assert "adafocus inspect: the records in" in capsys.readouterr().err
+
+
+def test_remote_records(records, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pictures = tmp_path / "pictures"
+    assert main(["inspect", f"file://{records}", "--videos", "2", "--pictures", str(pictures)]) == 0
+    assert "whole: every checksum is right" in capsys.readouterr().out
+    assert [path.name for path in pictures.iterdir()] == ["contact_sheet.png"]
+    assert list((tmp_path / "cache" / "adafocus_jax").glob("records-*/*array_record*"))

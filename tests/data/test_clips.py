@@ -1,3 +1,5 @@
+from types import MappingProxyType
+
 import cv2
 import numpy as np
 import pytest
@@ -6,10 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adafocus_jax.data.annotations import mirrored_labels
-from adafocus_jax.data.clips import ClipSpec, ClipWriter
+from adafocus_jax.data.clips import ClipSpec, ClipWriter, warn_of_flips
 from adafocus_jax.data.pipeline import eval_batches, train_batches
+from adafocus_jax.data.prepare import prepare
 from adafocus_jax.data.records import Record, encode_frame
 from adafocus_jax.data.sampling import segment_indices
+from adafocus_jax.data.sources import open_data
 from adafocus_jax.data.transforms import apply_cut, reduced
 from adafocus_jax.errors import UserError
 
@@ -119,3 +123,27 @@ def test_a_reduced_jpeg_is_closer_to_the_ideal_than_averaging_the_whole_one():
     left = writer.cut.left
     reduced_error, whole_error = np.square(clips[:, 0] - ideal[:, left : left + 112]).mean(axis=(1, 2, 3))
     assert reduced_error < whole_error
+
+
+@pytest.mark.parametrize("relabel", [False, True])
+def test_mirrored_clips_of_data_whose_sides_have_meaning_are_warned_of(relabel, caplog):
+    def warnings(flip=True, flip_labels=None, traits=MappingProxyType({})) -> list[str]:
+        caplog.clear()
+        warn_of_flips(ClipSpec(4, 8, flip=flip, flip_labels=flip_labels), traits)
+        return caplog.messages
+
+    assert not warnings()
+    assert not warnings(flip=True, traits={"flip": True, "relabel": relabel})
+    assert not warnings(flip=False, traits={"flip": False, "relabel": relabel})
+    (warning,) = warnings(traits={"flip": False, "relabel": relabel})
+    assert "set data.flip=False" in warning
+    assert ("data.flip_labels=True" in warning) == relabel
+    assert bool(warnings(flip_labels=(1, 0), traits={"flip": False, "relabel": relabel})) != relabel
+
+
+def test_records_know_what_their_data_set_is_like(jester, records, tmp_path):
+    prepare(
+        "jester", tmp_path, videos=jester / "videos", annotations=jester / "lists", workers=0, max_missing=1
+    )
+    assert open_data(tmp_path, "train").traits == {"metric": "top1", "flip": False, "relabel": False}
+    assert open_data(records, "train").traits["flip"] is True

@@ -6,8 +6,23 @@ import pytest
 import simplejpeg
 
 from adafocus_jax.data.annotations import Entry
-from adafocus_jax.data.entries import ReadOptions, read_entry
+from adafocus_jax.data.entries import ReadOptions, read_chosen_frames, read_entry
 from adafocus_jax.errors import UserError
+
+
+def write_images(folder, count: int):
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.full((9, 9, 3), 10 * number, np.uint8)
+        (folder / f"{number}.jpg").write_bytes(simplejpeg.encode_jpeg(pixels))
+    return folder
+
+
+def write_volume(path):
+    nibabel = pytest.importorskip("nibabel", reason="NIfTI volumes need nibabel (extra mri)")
+    slices = np.broadcast_to(np.arange(4, dtype=np.float32)[:, None, None], (4, 5, 6))
+    nibabel.save(nibabel.Nifti1Image(slices, np.eye(4)), path)
+    return path
 
 
 def test_each_kind_is_read_by_its_reader_with_its_options(tmp_path, write_video):
@@ -17,18 +32,40 @@ def test_each_kind_is_read_by_its_reader_with_its_options(tmp_path, write_video)
 
     video = read(write_video(tmp_path / "v.mp4", 30, fps=10))
     assert (video.frames.shape, round(video.fps)) == ((10, 8, 11, 3), 10)
-    (tmp_path / "frames").mkdir()
-    for number in range(12):
-        (tmp_path / "frames" / f"{number}.jpg").write_bytes(
-            simplejpeg.encode_jpeg(np.zeros((9, 9, 3), np.uint8))
-        )
-    folder = read(tmp_path / "frames", frame_rate=5.0)
+    folder = read(write_images(tmp_path / "frames", 12), frame_rate=5.0)
     assert (folder.frames.shape, round(folder.fps)) == ((5, 8, 8, 3), 5)
-    nibabel = pytest.importorskip("nibabel", reason="NIfTI volumes need nibabel (extra mri)")
-    slices = np.broadcast_to(np.arange(4, dtype=np.float32)[:, None, None], (4, 5, 6))
-    nibabel.save(nibabel.Nifti1Image(slices, np.eye(4)), tmp_path / "v.nii.gz")
-    volume = read(tmp_path / "v.nii.gz", axis=0, window=(0.0, 255.0))
+    volume = read(write_volume(tmp_path / "v.nii.gz"), axis=0, window=(0.0, 255.0))
     assert (volume.frames.shape, np.unique(volume.frames).tolist()) == ((1, 10, 8, 3), [1])
+
+
+@pytest.mark.parametrize("segment", [None, (1.0, 3.0)], ids=["whole", "segment"])
+@pytest.mark.parametrize("kind", ["video", "frames", "volume"])
+def test_chosen_frames_of_each_kind_are_those_of_the_whole(kind, segment, tmp_path, write_video):
+    write = {
+        "video": lambda: write_video(tmp_path / "v.mp4", 30, fps=10),
+        "frames": lambda: write_images(tmp_path / "v", 20),
+        "volume": lambda: write_volume(tmp_path / "v.nii"),
+    }[kind]
+    entry, options = Entry(str(write()), (0,), "name", segment), ReadOptions(5.0, axis=0, window=(0.0, 9.0))
+    everything = read_entry(entry, short_side=8, max_fps=None, options=options).frames
+    counts = []
+
+    def every_other(count):
+        counts.append(count)
+        return range(1, count, 2)
+
+    chosen = read_chosen_frames(entry, every_other, short_side=8, options=options)
+    assert counts[-1] == len(everything)
+    np.testing.assert_array_equal(chosen, everything[1::2])
+
+
+def test_images_that_are_not_chosen_are_not_read(tmp_path):
+    folder = write_images(tmp_path / "v", 6)
+    for number in (0, 2, 3, 5):
+        (folder / f"{number}.jpg").write_bytes(b"no image")
+    entry = Entry(str(folder), (0,), "v")
+    frames = read_chosen_frames(entry, lambda count: (1, count - 2), short_side=9, options=ReadOptions())
+    assert [round(frame.mean()) for frame in frames] == [10, 40]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_it_works_where_tensorflow_and_jax_are_not_loaded(records):
     code = (
         "import sys; from adafocus_jax.data.records import open_records\n"
         "open_records(sys.argv[1], 'train')[3].frame(0)\n"
-        "assert not {'tensorflow', 'jax', 'grain', 'flax'} & set(sys.modules)"
+        "assert not {'tensorflow', 'jax', 'grain', 'flax', 'fsspec'} & set(sys.modules)"
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code, str(records)], check=True, cwd=root, timeout=60)

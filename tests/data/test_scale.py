@@ -9,7 +9,7 @@ import grain
 import numpy as np
 import pytest
 
-from adafocus_jax.data import pipeline, records
+from adafocus_jax.data import order, pipeline, records
 from adafocus_jax.data.clips import ClipSpec
 from adafocus_jax.data.records import (
     Record,
@@ -102,7 +102,7 @@ def test_shuffling_costs_the_same_for_any_number_of_records(monkeypatch):
         calls.append((last, rounds))
         return grain.experimental.index_shuffle(place, last, seed=seed, rounds=rounds)
 
-    monkeypatch.setattr(pipeline, "index_shuffle", counted)
+    monkeypatch.setattr(order, "index_shuffle", counted)
     for count in (1_000, 1_000_000_000):
         calls.clear()
         options = {"batch_size": 10, "seed": 0, "num_steps": 3, "num_threads": 0}

@@ -6,6 +6,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.clips import ClipSpec
@@ -94,6 +95,37 @@ def test_small_clips_of_large_videos_are_reduced_first(video_folder):
     for factor, side in ((1, 256), (4, 64)):
         ((number, frame),) = video.read(lambda count: [2], lambda height, width: factor)  # noqa: B023
         assert (number, min(frame.shape[:2])) == (2, side)
+
+
+def test_class_folders_of_frame_folders(tmp_path):
+    for label, name in enumerate(("a", "b")):
+        for video in range(2):
+            (tmp_path / name / str(video)).mkdir(parents=True)
+            for number in range(1, 9):
+                pixels = np.full((32, 40, 3), 100 * label + 10 * video + number, np.uint8)
+                (tmp_path / name / str(video) / f"img_{number:05d}.jpg").write_bytes(
+                    simplejpeg.encode_jpeg(pixels)
+                )
+    source = open_data(tmp_path, "train")
+    (batch,) = eval_batches(source, SPEC, batch_size=4, num_threads=0)
+    assert batch["label"].tolist() == [0, 0, 1, 1]
+    assert [source[index].name for index in range(4)] == ["a/0", "a/1", "b/0", "b/1"]
+    starts = batch["frames"].mean((2, 3, 4)) - np.array([2, 4, 6, 8])
+    np.testing.assert_allclose(starts, np.array([[0], [10], [100], [110]]) + np.zeros(4), atol=1.5)
+    (tmp_path / "b" / "1" / "img_00004.jpg").write_bytes(b"no image")
+    with pytest.raises(RecordError, match=r"b/1 does not decode: img_00004.jpg does not decode"):
+        list(eval_batches(source, SPEC, batch_size=4, num_threads=0))
+
+
+def test_segments_of_one_file(write_video, tmp_path):
+    path = write_video(tmp_path / "v.mp4", 30, fps=10)
+    entries = [Entry(str(path), (0,), f"v#{start}", (start, start + 1.0)) for start in (0.0, 1.0, 2.0)]
+    (batch,) = eval_batches(VideoSource(entries, ("a",)), SPEC, batch_size=3, num_threads=0)
+    levels = (batch["frames"].mean((1, 2, 3, 4)) - 10) / 8
+    np.testing.assert_allclose(np.diff(levels), 10, atol=1)
+    entries = [Entry(str(path), (0,), "v", (2.5, 5.0))]
+    with pytest.raises(RecordError, match=r"v.mp4 does not decode: segment 2.50–5.00 s is not there"):
+        next(eval_batches(VideoSource(entries, ("a",)), SPEC, batch_size=1, num_threads=0))
 
 
 def test_a_video_that_does_not_decode_is_skipped_or_named(video_folder, tmp_path):

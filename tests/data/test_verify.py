@@ -7,12 +7,12 @@ from adafocus_jax.data.records import (
     CHECKSUMS,
     ShardWriter,
     encode_record,
-    file_checksum,
     open_records,
     record_features,
     shard_name,
     write_metadata,
 )
+from adafocus_jax.data.storage import file_checksum
 from adafocus_jax.data.verify import inspect_records
 from adafocus_jax.errors import UserError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.datasets.spec import Row
 from adafocus_jax.data.list_files import label_choices, name_below
-from adafocus_jax.data.media import Media, find_media, media_kind, media_stem
+from adafocus_jax.data.media import Media, Notice, find_media, media_kind, media_stem
 from adafocus_jax.errors import UserError
 
 _SPLIT_FOLDERS = {"train": {"train", "training"}, "val": {"val", "validation", "validate"}, "test": {"test"}}
@@ -32,7 +32,9 @@ def resolve(
     splits: dict[str, list[Entry]] = defaultdict(list)
     missing: dict[str, list[str]] = defaultdict(list)
     listed: dict[str, str] = {}
+    notice = Notice(f"looking for {len(rows)} annotated videos in {videos}")
     for row in rows:
+        notice.add(1)
         labels = tuple(dict.fromkeys(numbers.number(label, row.where) for label in row.labels))
         name, segment = files.find(row, classes[labels[0]] if labels else "")
         if name is None or not labels:
@@ -57,7 +59,8 @@ class VideoFiles:
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
-        for path in find_media(self._root):
+        notice = Notice(f"looking through the files and folders in {self._root}")
+        for path in find_media(self._root, notice):
             found[_normal(media_stem(path))].append(path.relative_to(self._root).as_posix())
         return found
 

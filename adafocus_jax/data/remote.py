@@ -1,0 +1,115 @@
+"""Records in ``gs://``, ``s3://`` and other remote folders, read through a cache of shards on the local disk.
+
+Every batch of a global shuffle touches many shards, so they are fetched whole, while others are read. Where the cache
+holds them all, batches are those of the same records in a local folder. Where it does not, the epoch goes through
+windows of shards (:class:`~adafocus_jax.data.order.Order`), the next of which is fetched meanwhile: the order then
+depends on the size of the cache, too, but still not on who reads or where a run goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from adafocus_jax.data.order import Order, Window
+from adafocus_jax.data.records import RecordSource, read_info, split_shards
+from adafocus_jax.data.shard_cache import ShardCache, fetch_metadata
+from adafocus_jax.data.storage import CacheOptions
+from adafocus_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Element = TypeVar("Element")
+
+_WINDOW_FRAC = 0.45  # of the cache: this window and the next one, and some room for shards that are larger
+_DOWNLOADS = 4  # at a time
+
+
+class RemoteSource(RecordSource):
+    """Random access to remote records; a shard is fetched when it is first needed. ``order``: how epochs go."""
+
+    def __init__(
+        self,
+        shards: Sequence[tuple[str, int, int]],
+        classes: tuple[str, ...],
+        max_labels: int,
+        traits: dict[str, Any],
+        cache: ShardCache,
+        per_window: int,
+    ) -> None:
+        """``shards``: as for local records, by file name alone. ``per_window``: shards that are read together."""
+        located = [(f"{cache.url}/{name}", start, end) for name, start, end in shards]
+        super().__init__(located, classes, max_labels, traits)
+        self._arguments = (shards, classes, max_labels, traits, cache, per_window)
+        self._cache, self._names = cache, [name for name, _, _ in shards]
+        self.order = Order([end - start for _, start, end in shards], per_window)
+        # Readers are not kept: an open file would take room on the disk after its removal.
+        self._open = lambda file: cache.open(file.rpartition("/")[2])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteSource, self._arguments
+
+    def fetching_ahead(
+        self, elements: Iterator[Element], places: Iterable[tuple[int, int | None, int | None]]
+    ) -> Iterator[Element]:
+        """Yields the elements, while the shards of the window being read and of the next one are fetched.
+
+        A shard that does not come is an error of those who read it.
+
+        Args:
+            elements: in order.
+            places: where each begins in its epoch, and the seeds of that epoch and of the next; None: records in their
+                own order.
+        """
+        pool, at = ThreadPoolExecutor(_DOWNLOADS), None
+        try:
+            for place, *seeds in places:
+                if at != (at := (seeds[0], self.order.window_at(place, seeds[0]))):
+                    for window in self._ahead(at[1], *seeds):
+                        for shard in window.shards:
+                            pool.submit(self._cache.fetch, self._names[shard])
+                yield from itertools.islice(elements, 1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _ahead(self, number: int, seed: int | None, next_seed: int | None) -> list[Window]:
+        following = [] if next_seed is None else self.order.windows(next_seed)
+        return [*self.order.windows(seed)[number:], *following][:2]
+
+
+def open_remote(url: str, split: str, options: CacheOptions) -> RemoteSource:
+    """Opens a split, or a slice of one, of a remote folder that ``adafocus prepare`` made. Fetches the metadata alone.
+
+    Raises:
+        UserError: there are no finished records, no such split, the features are others, the cache is too small for
+            two shards, or the metadata do not come.
+    """
+    url = url.rstrip("/")
+    folder, checksums = fetch_metadata(url, options.root)
+    info = read_info(folder)
+    shards, classes, max_labels, traits = split_shards(info, url, split)
+    parts = info.splits.values()
+    shard_gb = sum(part.num_bytes for part in parts) / sum(part.num_shards for part in parts) / 1e9
+    per_window = _shards_per_window(url, len(shards), shard_gb, options.limit_gb)
+    cache = ShardCache(url, folder, checksums, int(options.limit_gb * 1e9))
+    names = [(file.rpartition("/")[2], start, end) for file, start, end in shards]
+    return RemoteSource(names, classes, max_labels, traits, cache, per_window)
+
+
+def _shards_per_window(url: str, count: int, shard_gb: float, limit_gb: float) -> int:
+    fitting = int(_WINDOW_FRAC * limit_gb / shard_gb)
+    if count <= 2 * fitting:
+        return count
+    if not fitting:
+        raise UserError(
+            f"data.cache_gb {limit_gb:g} does not hold two shards of {url}, of {shard_gb:.3g} GB each: give "
+            f"{1.01 * shard_gb / _WINDOW_FRAC:.3g} or more, or prepare with more --shards"
+        )
+    log.info(
+        "%s: %.3g GB do not fit in data.cache_gb %g, so %d of %d shards at a time are shuffled and kept",
+        *(url, count * shard_gb, limit_gb, fitting, count),
+    )
+    return fitting
