@@ -10,11 +10,11 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from adafocus_jax.cli.loading import load_model, round_up_to_devices
+from adafocus_jax.cli.loading import load_model, open_split, round_up_to_devices
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.config import make_model, train_options
 from adafocus_jax.data.pipeline import eval_batches
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records import RecordSource
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _held_out(args: argparse.Namespace, data: Mapping[str, Any]) -> tuple[list[VideoPrediction], str]:
     """The first videos of the held-out split as the best checkpoint sees them; where there are none, why."""
     try:
-        source = open_records(data["dir"], data["val_split"])
+        source = open_split(data, data["val_split"])
+        if not isinstance(source, RecordSource):
+            return [], "None to show: videos as they are do not tell when their frames stand; prepare them."
         trained = load_model(argparse.Namespace(checkpoint=args.workdir, which="best"))
         count = min(args.videos, len(source))
         with counted(count, "predicting") as advance:
@@ -86,6 +88,6 @@ def _num_steps(config: Mapping[str, Any], data: Mapping[str, Any]) -> int | None
     if config["train"]["steps"]:
         return int(config["train"]["steps"])
     try:
-        return train_options(config, len(open_records(data["dir"], data["train_split"]))).num_steps
+        return train_options(config, len(open_split(data, data["train_split"]))).num_steps
     except UserError:
         return None

@@ -1,0 +1,34 @@
+"""Configurations: the published base, a file and flags that change it, and the arguments that come of it.
+
+A config file has a function ``get_config()`` (``get_config(variant)`` for ``FILE:VARIANT``) that returns a changed
+:func:`base_config`. It is locked: a misspelt key is an error. Past :func:`load_config` all is plain values, which are
+saved beside the checkpoints, and from which the other functions here make the arguments of the library.
+"""
+
+from adafocus_jax.config.arguments import (
+    batch_shapes,
+    clip_spec,
+    loss_function,
+    make_model,
+    optimizer_options,
+    train_options,
+)
+from adafocus_jax.config.base import FREE_KEYS, base_config, variant_options
+from adafocus_jax.config.read import check_config, for_classes, load_config, read_config, records_dir
+
+__all__ = [
+    "FREE_KEYS",
+    "base_config",
+    "batch_shapes",
+    "check_config",
+    "clip_spec",
+    "for_classes",
+    "load_config",
+    "loss_function",
+    "make_model",
+    "optimizer_options",
+    "read_config",
+    "records_dir",
+    "train_options",
+    "variant_options",
+]
