@@ -60,7 +60,12 @@ examples:
 
 
 _SHORT = (
-    ("--data", "DIR", "data.dir", "records of adafocus prepare, or class folders of videos"),
+    (
+        "--data",
+        "DIR",
+        "data.dir",
+        "records of adafocus prepare, also gs://… or s3://…; or class folders of videos",
+    ),
     ("--init-from", "DIR", "init.checkpoint", "workdir or converted checkpoint that a new run starts from"),
     ("--on-nan", "stop|skip", "train.on_nan", "at a step that is not finite: stop, or drop its update"),
 )
