@@ -24,7 +24,7 @@ COMMANDS = {
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
     "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
-    "benchmark": "how fast reading is on this machine, against the usual ways, and how many cores training needs",
+    "benchmark": "how fast reading is on this machine, against the usual ways, and how soon and how fast it trains",
     "predict": "classify videos and draw what the model looked at",
     "report": "one HTML page about a training run: curves, evaluations, cost, what it looks at",
 }
