@@ -20,6 +20,7 @@ from adafocus_jax.checkpoint.rules import (
     Rule,
     classifier_names,
     encoder_names,
+    pretrained_heads,
     release_names,
 )
 from adafocus_jax.errors import UserError
@@ -57,26 +58,29 @@ def convert_state_dict(
       state_dict: name to array, or whatever ``np.asarray`` takes.
       model: of ``create_model``, or a plain encoder.
       part: ``global_encoder`` or ``local_encoder`` (``encoder`` of a plain classifier): the state dict is of that
-        encoder of ``model``, and a classifier in it is ignored.
+        encoder of ``model``. A classifier in it is ignored, but for that of X3D: all heads of the encoder start as
+        it, array by array where the shape fits, as in the authors' release. The log says what was taken.
 
     Returns:
       ``{"params", "batch_stats"}`` of float32 NumPy arrays in the structure of ``init_variables(model)``; with
-      ``part`` of that part alone, under its name.
+      ``part`` of that part, and what was taken for its heads, alone.
 
     Raises:
       UserError: a name is missing or left over, or a shape differs; the first of each are listed.
     """
     tensors = {name.removeprefix("module."): value for name, value in state_dict.items()}
-    shapes = _shapes(model)
+    everything = shapes = _shapes(model)
     if part is not None:
         _require_part(model, part)
-        shapes = {path: shape for path, shape in shapes.items() if path.split("/")[1] == part}
+        shapes = {path: shape for path, shape in everything.items() if path.split("/")[1] == part}
     fits = [_Fit(tensors, shapes, names) for names in _dialects(model, part, shapes)]
     best = min(fits, key=lambda fit: len(fit.missing) + len(fit.left_over))
     best.require(model)
-    if best.ignored:
-        log.info("ignored, of no use here: %s", _some(best.ignored))
-    arrays = {path: place.read(tensors) for path, place in best.places.items()}
+    heads = _head_places(tensors, everything, model, part) if part else {}
+    taken = {name for place in heads.values() for name in place.names}
+    if ignored := [name for name in best.ignored if name not in taken]:
+        log.info("ignored, of no use here: %s", _some(ignored))
+    arrays = {path: place.read(tensors) for path, place in {**best.places, **heads}.items()}
     return unflatten_dict(arrays, sep="/")
 
 
@@ -177,6 +181,13 @@ class _Fit:
             if name in tensors and tuple(np.shape(tensors[name])) != place.tensor_shape
         }
 
+    def differences(self) -> list[str]:
+        """Each other shape in words."""
+        return [
+            f"{name} is {list(has)}, the model wants {list(wants)}"
+            for name, (has, wants) in self.reshaped.items()
+        ]
+
     def require(self, model: nn.Module) -> None:
         """Raises UserError unless all fits."""
         complaints = [
@@ -185,11 +196,7 @@ class _Fit:
             if names
         ]
         if self.reshaped:
-            shapes = [
-                f"{name} is {list(has)}, the model wants {list(wants)}"
-                for name, (has, wants) in self.reshaped.items()
-            ]
-            complaints.append(f"{len(shapes)} of another shape ({_some(shapes)})")
+            complaints.append(f"{len(self.reshaped)} of another shape ({_some(self.differences())})")
         if complaints:
             raise UserError(
                 f"the state dict does not fit {type(model).__name__}: {self._reason()}{'; '.join(complaints)}"
@@ -216,8 +223,24 @@ def _places(shapes: Mapping[str, tuple[int, ...]], names: Names) -> dict[str, _P
     return {path: _place(path, shape, names.rules) for path, shape in shapes.items()}
 
 
+def _head_places(
+    tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], model: nn.Module, part: str
+) -> dict[str, _Place]:
+    """Where the heads of ``part`` find what they start as, as far as shapes fit; says what fits and what does not."""
+    rules = pretrained_heads(getattr(model, part), part)
+    own = {path: shape for path, shape in shapes.items() if any(r.name_of(_layer(path)) for r in rules)}
+    fit = _Fit(tensors, own, Names(rules))
+    amiss = {*fit.missing, *fit.reshaped}
+    places = {path: place for path, place in fit.places.items() if amiss.isdisjoint(place.names)}
+    for path, place in places.items():
+        log.info("its head comes along: %s to %s", place.names[0], path)
+    if fit.reshaped:
+        log.info("of its head stays behind: %s", "; ".join(fit.differences()))
+    return places
+
+
 def _place(path: str, shape: tuple[int, ...], rules: Sequence[Rule]) -> _Place:
-    layer, leaf = path.split("/", 1)[1].rsplit("/", 1)
+    layer, leaf = _layer(path), path.rpartition("/")[2]
     for rule in rules:
         name = rule.name_of(layer)
         if name is not None:
@@ -228,6 +251,10 @@ def _place(path: str, shape: tuple[int, ...], rules: Sequence[Rule]) -> _Place:
             names = [re.sub("<e>", str(e), name) for e in range(shape[0])] if stacked else [name]
             return _Place(tuple(f"{name}.{LEAVES[leaf]}" for name in names), axes, ours, shape)
     raise UserError(f"no PyTorch name is known for the layer {layer} of this model")
+
+
+def _layer(path: str) -> str:
+    return path.split("/", 1)[1].rpartition("/")[0]
 
 
 def _dialects(model: nn.Module, part: str | None, shapes: Mapping[str, tuple[int, ...]]) -> list[Names]:

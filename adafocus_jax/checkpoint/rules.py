@@ -161,6 +161,12 @@ X3D_SLOWFAST_HEAD = (
     Rule("head.lin_5", "hidden", POINT_LINEAR),
     Rule("head.projection", "logits", LINEAR),
 )
+X3D_HEADS = {
+    "global_encoder": ("global_final_head", "global_head"),
+    "local_encoder": ("local_final_head", "local_head"),
+    "encoder": ("classifier",),
+}
+"""Part to the heads that start as its network's own; both of an encoder, as in the authors' release."""
 
 ENCODERS = {"global_encoder": "global_CNN", "local_encoder": "local_CNN"}
 POLICIES: tuple[Rule, ...] = (
@@ -264,6 +270,12 @@ def _blocks(encoder: MobileNetV2) -> Iterator[tuple[int, int, bool]]:
             residual = (place > 0 or stride == 1) and features == before
             yield stage, place, residual and expansion > 1
             before = features
+
+
+def pretrained_heads(encoder: nn.Module, part: str) -> tuple[Rule, ...]:
+    """Rows of the heads of ``part`` that start as the head that its encoder was trained with: X3D's alone."""
+    heads = X3D_HEADS[part] if isinstance(encoder, X3D) else ()
+    return tuple(rule.within("", f"{head}/") for head in heads for rule in X3D_SLOWFAST_HEAD)
 
 
 def classifier_names(encoder: nn.Module) -> Iterator[Names]:

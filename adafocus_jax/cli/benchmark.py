@@ -8,7 +8,10 @@ from typing import Any
 
 from adafocus_jax.cli.main import add_output_arguments
 
-BENCHMARKS = {"data": "reading: clips per second and core, against Pillow and the bare video decoder"}
+BENCHMARKS = {
+    "data": "reading: clips per second and core, against Pillow and the bare video decoder",
+    "train": "training: seconds to the first step, with and without compiled programs on disk, then its speed",
+}
 """Benchmark to one-line help. Each is a module ``benchmark_WHAT`` with ``add_arguments(parser)`` and ``run(args)``."""
 
 

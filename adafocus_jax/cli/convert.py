@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from adafocus_jax.checkpoint import FOLDER, Checkpoints, LoadedCheckpoint, load_checkpoint
 from adafocus_jax.checkpoint.convert import convert_state_dict, count_classes, to_state_dict
@@ -24,7 +25,8 @@ _DESCRIPTION = """\
 Turns a PyTorch checkpoint (.pth, .pth.tar, .pyth, .safetensors) into one that train, evaluate and predict take.
 
 CHECKPOINT is of the authors' release; or, with --part, of an encoder alone (torchvision, timm, TSM, SlowFast), and the
-rest of the model comes from --base or is initialised anew. Every name and shape has to fit; no code in it is run.
+rest of the model comes from --base or is initialised anew. Every name and shape has to fit; no code in it is run. Of
+X3D the classifier comes along, for all heads of its encoder, the last layer only where the numbers of classes agree.
 The patch size leaves no trace in such a file: give the one that it was trained with by --set.
 --to-torch goes the other way: CHECKPOINT is a workdir of ours, OUT a .pth.tar for the authors' code."""
 
@@ -33,6 +35,7 @@ examples:
   adafocus convert actnet_p96.pth.tar converted/ --model uni_adafocus --set patch_size=96
   adafocus convert mobilenet_v2.pth glance/ --model uni_adafocus --num-classes 200 --part global_encoder
   adafocus convert resnet50.safetensors start/ --base glance/ --part local_encoder
+  adafocus convert x3d_s.pyth glance/ --model uni_adafocus_x3d --num-classes 400 --part global_encoder
   adafocus convert runs/mine mine.pth.tar --to-torch"""
 
 
@@ -83,7 +86,7 @@ def _from_torch(args: argparse.Namespace, out: Path) -> dict[str, Any]:
         rest = (
             base.variables if base else jax.device_get(init_variables(model, jax.random.key(config["seed"])))
         )
-        variables = {kind: rest[kind] | variables[kind] for kind in variables}
+        variables = unflatten_dict(flatten_dict(dict(rest)) | flatten_dict(variables))
     _write_workdir(out, config, variables)
     return _figures(config, variables)
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
     "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
     "plan": "what training needs of a slice of TPUs: memory, largest batch, traffic, an estimate of its speed",
-    "benchmark": "how fast reading is on this machine, against the usual ways, and how many cores training needs",
+    "benchmark": "how fast reading is on this machine, against the usual ways, and how soon and how fast it trains",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the

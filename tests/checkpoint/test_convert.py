@@ -114,6 +114,39 @@ def test_a_part_of_a_model_ignores_the_backbones_own_head(tiny, tiny_state, capl
     assert {"fc.weight", "bn1.num_batches_tracked"} <= part.keys()
 
 
+@pytest.fixture(scope="module")
+def x3d_state():
+    """Of an X3D encoder trained on 5 classes, by SlowFast's names."""
+    model = create_model("x3d_tiny", num_classes=5)
+    shapes = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return random_tensors({name: array.shape for name, array in to_state_dict(zeros, model).items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "heads"),
+    [
+        ("uni_adafocus_x3d_tiny", "global_encoder", {"global_final_head", "global_head"}),
+        ("uni_adafocus_x3d_tiny", "local_encoder", {"local_final_head", "local_head"}),
+        ("x3d_tiny", "encoder", {"classifier"}),
+    ],
+)
+def test_the_head_of_x3d_comes_along_as_far_as_it_fits(x3d_state, caplog, name, part, heads):
+    with caplog.at_level("INFO", "adafocus_jax"):
+        same, other = (
+            convert_state_dict(x3d_state, create_model(name, num_classes=k), part)["params"] for k in (5, 7)
+        )
+    assert same.keys() == other.keys() == {part, *heads}
+    for head in heads:
+        hidden = np.squeeze(x3d_state["head.lin_5.weight"]).T
+        np.testing.assert_array_equal(same[head]["hidden"]["kernel"], hidden)
+        np.testing.assert_array_equal(same[head]["logits"]["kernel"], x3d_state["head.projection.weight"].T)
+        np.testing.assert_array_equal(same[head]["logits"]["bias"], x3d_state["head.projection.bias"])
+        assert other[head].keys() == {"hidden"}
+        assert f"its head comes along: head.lin_5.weight to params/{head}/hidden/kernel" in caplog.text
+    assert "stays behind: head.projection.bias is [5], the model wants [7]; head.projection.w" in caplog.text
+
+
 def with_change(state, change):
     return {key: value for key, value in {**state, **change}.items() if value is not None}
 

@@ -51,3 +51,39 @@ def test_the_benchmarks_are_listed(capsys):
     with pytest.raises(SystemExit):
         main(["benchmark", "--help"])
     assert "data" in capsys.readouterr().out
+
+
+def test_training_starts_sooner_the_second_time(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
+    (tmp_path / "small.py").write_text(
+        "from adafocus_jax.config import base_config\n"
+        "def get_config():\n"
+        "    config = base_config('tsm_tiny')\n"
+        "    config.model.update(image_size=24, num_candidates=2)\n"
+        "    config.train.parallel, config.train.batch_size, config.train.peak_tflops = 'shard_map', 8, 2.0\n"
+        "    return config\n"
+    )
+    out = tmp_path / "figures.json"
+    flags = ["--config", str(tmp_path / "small.py"), "--steps", "2", "--config.model.num_classes=3"]
+    assert main(["benchmark", "train", *flags, "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    assert (figures["devices"], figures["parallel"], figures["num_classes"]) == (4, "shard_map", 3)
+    assert figures["second_to_first"] == figures["second_start_sec"] / figures["first_start_sec"] < 1
+    assert figures["videos_per_sec"] == pytest.approx(8000 / figures["step_ms"])
+    assert figures["flop_utilization"] == pytest.approx(figures["tflops"] / 2)
+    assert figures["step_memory_gib"] > 0
+    shown = capsys.readouterr().out
+    assert "shard_map on 4 × cpu" in shown
+    assert "second start" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config", "nowhere.py"], "no such config file"),
+        (["--config", "configs/demo.py", "--steps", "0"], "--steps 0 is not valid"),
+    ],
+)
+def test_what_cannot_be_trained(flags, message, capsys):
+    assert main(["benchmark", "train", *flags]) == 2
+    assert message in capsys.readouterr().err

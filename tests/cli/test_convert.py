@@ -83,6 +83,23 @@ def test_encoders_one_after_the_other(convert, state_dict, tmp_path):
     assert [np.array_equal(kernel, expected) for kernel in kernels] == [False, True]
 
 
+def test_what_the_head_of_x3d_lacks_is_initialised_anew(convert, tmp_path):
+    theirs = create_model("x3d_tiny", num_classes=5)
+    shapes = jax.eval_shape(lambda: init_variables(theirs, jax.random.key(0)))
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    tensors = {name: torch.from_numpy(array) for name, array in to_state_dict(ones, theirs).items()}
+    torch.save({"model_state": tensors}, tmp_path / "x3d.pyth")
+    words = ("--model", "uni_adafocus_x3d_tiny", "--part", "global_encoder", "--num-classes", "7")
+    status, text = convert(tmp_path / "x3d.pyth", tmp_path / "ours", *words)
+    assert status == 0, text
+    assert "comes along: head.lin_5.weight to params/global_final_head/hidden/kernel" in text
+    assert "stays behind: head.projection" in text
+    params = load_checkpoint(tmp_path / "ours").variables["params"]
+    for head, taken in (("global_final_head", True), ("global_head", True), ("local_head", False)):
+        assert (params[head]["hidden"]["kernel"] == 1).all() == taken
+        assert params[head]["logits"]["kernel"].shape == (32, 7)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
