@@ -17,6 +17,7 @@ from adafocus_jax.models import VideoModel, init_variables
 from adafocus_jax.plan.chips import Topology
 from adafocus_jax.plan.program import Collective, Gather, collectives, large_gathers, loops
 from adafocus_jax.train.memory import StepMemory, compile_step, step_memory
+from adafocus_jax.train.step import shapes_on
 from adafocus_jax.types import VideoBatch
 
 
@@ -52,15 +53,12 @@ def lower_evaluation(
     mesh = Mesh(np.array(devices), ("batch",))
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
 
-    def on(sharding: NamedSharding, tree: Any) -> Any:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = jax.eval_shape(partial(init_variables, model), key)
     number = jax.ShapeDtypeStruct((), jnp.uint32)
     seen = VideoBatch(frames=batch.frames, glance=batch.glance)
     lowered = predict_step(model).lower(
-        on(everywhere, variables), on(split, seen), *on(everywhere, (key, number))
+        shapes_on(everywhere, variables), shapes_on(split, seen), *shapes_on(everywhere, (key, number))
     )
     return cast(jax.stages.Lowered, lowered)
 

@@ -72,8 +72,7 @@ def check_memory(lowered: jax.stages.Lowered, device: jax.Device) -> StepMemory 
     """Raises UserError when a step needs more memory than ``device`` has, before data are read and memory is taken.
 
     Args:
-      lowered: the step on the shapes of its state and batch. It is compiled; with the compilation cache the first
-        step finds the program there.
+      lowered: of ``TrainStep.lower``. It is compiled; the first step runs that program.
       device: one of those it will run on.
 
     Returns:
@@ -99,4 +98,7 @@ def check_memory(lowered: jax.stages.Lowered, device: jax.Device) -> StepMemory 
 
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_EXCEEDED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+_EXCEEDED = re.compile(
+    r"(?:Used|temporaries) \(?([\d.]+)([KMGT]?)\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT]?)(?: hbm|\))"
+)
+"""Both ways in which libtpu says it: after laying out a program, and where the values themselves are too large."""

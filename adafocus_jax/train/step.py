@@ -54,7 +54,7 @@ class TrainStep:
     """What a step needs of a batch on the host, split over the devices; uint8 stays uint8."""
     lower: Callable[[TrainState, VideoBatch], jax.stages.Lowered]
     """From shapes of a state and of a global batch to the program, not yet compiled: raises what the step would,
-    without data or memory."""
+    without data or memory. Once compiled, it is what ``run`` runs: JAX knows it by the shapes' shardings."""
     count_macs: Callable[[TrainState, VideoBatch], int]
     """From the same to the multiply-adds of one device: forward, backward and what is computed again."""
 
@@ -105,6 +105,11 @@ def check_batch_size(batch_size: int, devices: int, accumulate: int = 1) -> None
         sizes = " or ".join(str(size) for size in (below, below + parts) if size > 0)
         over = f"{devices} devices" + (f" in {accumulate} parts each" if accumulate > 1 else "")
         raise UserError(f"a batch of {batch_size} does not divide over {over}: take {sizes}")
+
+
+def shapes_on(sharding: NamedSharding, tree: Any) -> Any:
+    """The shapes and dtypes of a pytree of arrays (or of their shapes), laid out over devices by ``sharding``."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def fetch_scalars(scalars: Mapping[str, Array]) -> dict[str, float]:
@@ -239,12 +244,18 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         shares = jax.tree.map(lambda x: x.reshape(len(local), -1, *x.shape[1:]), _inputs(batch))
         return cast(VideoBatch, jax.device_put(shares, split))
 
-    def stacked(state: TrainState, batch: VideoBatch) -> Any:
+    def stacked(state: TrainState, batch: VideoBatch, copies: int) -> Any:
         def stack(x: Array, *shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((len(local), *shape), x.dtype)
+            return jax.ShapeDtypeStruct((copies, *shape), x.dtype)
 
         states = jax.tree.map(lambda x: stack(x, *x.shape), state)
         return states, jax.tree.map(lambda x: stack(x, x.shape[0] // len(devices), *x.shape[1:]), batch)
+
+    def lower(state: TrainState, batch: VideoBatch) -> jax.stages.Lowered:
+        split_over_all = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+        shapes = shapes_on(split_over_all, stacked(state, batch, len(devices)))
+        # Types: where processes are several, pmap takes whatever else it is given for values of this one.
+        return cast(jax.stages.Lowered, run.lower(*jax.tree.map(jax.typeof, shapes)))
 
     run = jax.pmap(device_step, axis_name=AXIS, devices=devices, donate_argnums=0)
     return TrainStep(
@@ -252,8 +263,8 @@ def _pmap(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainStep:
         put_state=lambda state: jax.tree.map(replicate, state),
         get_state=lambda state: jax.tree.map(lambda x: _first_copy(x)[0, ...], state),
         put_batch=put_batch,
-        lower=lambda state, batch: run.lower(*stacked(state, batch)),
-        count_macs=lambda state, batch: count_macs(run, *stacked(state, batch)),
+        lower=lower,
+        count_macs=lambda state, batch: count_macs(run, *stacked(state, batch, len(local))),
     )
 
 
@@ -280,7 +291,7 @@ def _shard_map(device_step: DeviceStep, devices: Sequence[jax.Device]) -> TrainS
         put_state=lambda state: jax.device_put(jax.tree.map(np.array, state), everywhere),
         get_state=lambda state: jax.tree.map(_first_copy, state),
         put_batch=put_batch,
-        lower=run.lower,
+        lower=lambda state, batch: run.lower(shapes_on(everywhere, state), shapes_on(split, batch)),
         count_macs=lambda state, batch: count_macs(run, state, batch),
     )
 

@@ -100,6 +100,28 @@ def test_randomness_depends_on_seed_and_step_alone(toy):
 
 
 @BOTH
+def test_what_lower_compiles_is_what_runs(toy, parallel):
+    start, step = make(toy, parallel=parallel)
+    state, batch = step.put_state(start), step.put_batch(toy.batch(0))
+    compiled = []
+
+    def listen(event, *_, **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        step.lower(jax.eval_shape(lambda: start), toy.shapes()).compile()
+        assert len(compiled) == 1
+        state, _ = step.run(state, batch)
+        step.run(state, batch)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) == 1
+
+
+@BOTH
 def test_shapes_that_do_not_fit_fail_without_data(toy, parallel):
     start, step = make(toy, parallel=parallel)
     shapes = jax.eval_shape(lambda: start)
@@ -197,7 +219,7 @@ def test_policy_statistics_in_closed_form():
             "weight_entropy": 0.5,
             "box_height_px": 20,
             "box_width_px": 30,
-            "box_step_px": np.hypot(10, 10),
+            "box_step_px": np.hypot(30, 25),
             "saturated_frac": 0.5,
         }
     )
