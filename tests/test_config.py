@@ -12,9 +12,9 @@ from adafocus_jax.config import (
     loss_function,
     make_model,
     optimizer_options,
-    records_dir,
     train_options,
 )
+from adafocus_jax.data.sources import open_data
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import init_variables
 from adafocus_jax.train.optimizer import assign_groups
@@ -166,9 +166,9 @@ def test_a_config_file_that_does_not_load_says_why(tmp_path, text, message):
 
 
 def test_only_what_reads_data_asks_for_them():
-    settings = load_config(str(CONFIGS / "demo.py"))
+    data = load_config(str(CONFIGS / "demo.py"))["data"]
     with pytest.raises(UserError, match="no data: give --data DIR"):
-        records_dir(settings)
+        open_data(data["dir"], data["train_split"])
 
 
 def test_a_missing_file_is_named():

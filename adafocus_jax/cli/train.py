@@ -23,7 +23,6 @@ from adafocus_jax.config import (
     loss_function,
     make_model,
     optimizer_options,
-    records_dir,
     train_options,
 )
 from adafocus_jax.data.clips import warn_of_flips
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     connect(args.coordinator, args.num_processes, args.process_id)
     settings = load_config(args.config, [*args.settings, *_short_settings(args)])
     data = settings["data"]
-    source = open_split(data, data["train_split"], records_dir(settings))
+    source = open_split(data, data["train_split"])
     settings = for_classes(settings, source.classes)
     model = make_model(settings)
     options = replace(train_options(settings, len(source)), profile=args.profile)

@@ -14,7 +14,7 @@ from adafocus_jax.config.arguments import (
     train_options,
 )
 from adafocus_jax.config.base import FREE_KEYS, base_config, variant_options
-from adafocus_jax.config.read import check_config, for_classes, load_config, read_config, records_dir
+from adafocus_jax.config.read import check_config, for_classes, load_config, read_config
 
 __all__ = [
     "FREE_KEYS",
@@ -28,7 +28,6 @@ __all__ = [
     "make_model",
     "optimizer_options",
     "read_config",
-    "records_dir",
     "train_options",
     "variant_options",
 ]

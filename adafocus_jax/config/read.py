@@ -68,17 +68,6 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
     return settings
 
 
-def records_dir(settings: Mapping[str, Any]) -> str:
-    """The folder of the data.
-
-    Raises:
-      UserError: none is given.
-    """
-    if not settings["data"]["dir"]:
-        raise UserError("no data: give --data DIR, the records that adafocus prepare made")
-    return str(settings["data"]["dir"])
-
-
 def for_classes(settings: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """The settings completed by the data's class names, under ``classes``, and their number.
 

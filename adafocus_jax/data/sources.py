@@ -140,6 +140,8 @@ def open_data(
     Raises:
         UserError: there are neither records nor videos, or no such split; remote records do not come.
     """
+    if not path:
+        raise UserError("no data: give --data DIR, the records that adafocus prepare made")
     if is_remote(path):
         return open_remote(str(path), split, cache or CacheOptions())
     path = Path(path)

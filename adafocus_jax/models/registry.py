@@ -45,7 +45,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "x3d_l": partial(X3D, settings=X3D_L),
     "x3d_tiny": partial(X3D, settings=X3D_TINY),
 }
-"""Name to a function of (width, norm, dtype, remat) that makes an encoder; add your own."""
+"""Name to a function of (width, norm, dtype), and remat where that is asked for, that makes an encoder; add yours."""
 
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "linear": LinearHead,
@@ -205,7 +205,9 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
     dtype = jnp.dtype(settings.pop("dtype"))
     norm = partial(BatchNorm, axis_name=settings.pop("norm_axis", None))
     make = partial(_look_up, "encoder", ENCODERS)
-    encoder = {"width": settings.pop("width"), "norm": norm, "dtype": dtype, "remat": settings.pop("remat")}
+    encoder = {"width": settings.pop("width"), "norm": norm, "dtype": dtype}
+    if remat := settings.pop("remat"):  # an encoder without blocks need not know of it
+        encoder["remat"] = remat
     for key in ("encoder", "global_encoder", "local_encoder"):
         if key in settings:
             settings[key] = make(settings[key])(**encoder)

@@ -160,7 +160,6 @@ CLASSIFIERS = {  # the encoder, and frames and image where fewer will do
     "tsm_mobilenet_v2": (lambda r: r.MobileNetV2(shift=8), {}),
     "tsm_resnet50": (lambda r: r.ResNet(shift=8), {}),
     "x3d_s": (lambda r: r.X3D(2.2, classes=9), {}),
-    "x3d_m": (lambda r: r.X3D(2.2, classes=9), {"num_candidates": 4}),
     "x3d_l": (lambda r: r.X3D(5.0, classes=9), {"num_candidates": 4}),
 }
 

@@ -66,7 +66,7 @@ def test_a_converted_classifier_without_records(tmp_path):
     save_run(tmp_path / "theirs", settings, step=0)
     page = tmp_path / "pages" / "x.html"
     words = ["report", str(tmp_path / "theirs"), "--out", str(page)]
-    assert run_command([*words, "--data", str(tmp_path)])["videos"] == 0
+    assert run_command([*words, "--data", str(tmp_path / "gone")])["videos"] == 0
     html = page.read_text()
     assert "None to show: the records in" in html
     assert "No step is logged" in html
