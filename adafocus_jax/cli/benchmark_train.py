@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -29,7 +30,8 @@ from adafocus_jax.config import (
 from adafocus_jax.errors import UserError
 from adafocus_jax.train.loop import make_step_and_state
 from adafocus_jax.train.memory import GIB, check_memory, compile_step, step_memory
-from adafocus_jax.train.step import check_batch_size
+from adafocus_jax.train.state import TrainState
+from adafocus_jax.train.step import TrainStep, check_batch_size
 from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
 from adafocus_jax.types import VideoBatch
 
@@ -59,23 +61,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.steps < 1:
         raise UserError(f"--steps {args.steps} is not valid: give 1 or more")
     load_config(args.config, args.settings)  # a mistake shows at once
-    console, seconds = Console(stderr=True), {}
     with tempfile.TemporaryDirectory(prefix="adafocus-benchmark-") as cache:
-        for which in ("first", "second"):
-            with console.status(f"{which} start"):
-                began = time.time()
-                # Not from this process, which would hold the devices, and where all is compiled the second time.
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    started = process.submit(measure_start, args.config, args.settings, args.steps, cache)
-                    ready, figures = started.result()
-            seconds[f"{which}_start_sec"] = ready - began
-            console.print(
-                f"{which} start: {ready - began:.1f} s to the end of the first step", highlight=False
-            )
-    ratio = seconds["second_start_sec"] / seconds["first_start_sec"]
-    figures = {**figures, **seconds, "second_to_first": ratio}
+        measured = partial(_start, args.config, args.settings, args.steps, cache)
+        (first, _), (second, figures) = measured("first"), measured("second")
+    starts = {"first_start_sec": first, "second_start_sec": second, "second_to_first": second / first}
+    figures = {**figures, **starts}
     _print(figures)
     return figures
+
+
+def _start(
+    file: str, overrides: Sequence[str], steps: int, cache: str, which: str
+) -> tuple[float, dict[str, Any]]:
+    """Seconds from the start of a process to the end of its first step, and its figures."""
+    console = Console(stderr=True)
+    with console.status(f"{which} start"):
+        began = time.time()
+        # Not in this process, which would hold the devices, and keep what it compiled.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            ready, figures = process.submit(measure_start, file, overrides, steps, cache).result()
+    console.print(f"{which} start: {ready - began:.1f} s to the end of the first step", highlight=False)
+    return ready - began, figures
 
 
 def measure_start(
@@ -90,8 +96,8 @@ def measure_start(
       cache: folder for compiled programs.
 
     Returns:
-      When the first step was done, in seconds of ``time.time``, and the figures. Memory and rates of operations are of
-      one device; what is not known of it is left out.
+      When the first step was done, in seconds of ``time.time``, and the figures. Memory and operations per second are
+      of one device; what is not known of it is left out.
     """
     jax.config.update("jax_compilation_cache_dir", cache)
     settings = load_config(file, overrides)
@@ -99,34 +105,39 @@ def measure_start(
     settings = for_classes(settings, [f"class {k}" for k in range(classes)])
     model, batch_size = make_model(settings), settings["train"]["batch_size"]
     check_batch_size(batch_size, jax.device_count(), settings["train"]["accumulate"])
-    shapes = batch_shapes(clip_spec(settings, model), batch_size)
     options = train_options(settings, num_examples=batch_size)
     step, create = make_step_and_state(model, options, optimizer_options(settings), loss_function(settings))
-    state_shapes, device = jax.eval_shape(create), jax.devices()[0]
-    lowered = step.lower(state_shapes, shapes)
+    shapes = jax.eval_shape(create), batch_shapes(clip_spec(settings, model), batch_size)
+    lowered, device = step.lower(*shapes), jax.devices()[0]
     memory = check_memory(lowered, device)
-    state, batch = step.put_state(jax.device_get(create())), step.put_batch(_made_batch(shapes, classes))
-    state, scalars = step.run(state, batch)
-    jax.block_until_ready(scalars)
-    ready, began = time.time(), time.perf_counter()
-    for _ in range(steps):
-        state, scalars = step.run(state, batch)
-        jax.block_until_ready(scalars)
-    sec = (time.perf_counter() - began) / steps
-    flops = 2 * step.count_macs(state_shapes, shapes) / sec
-    peak = peak_flops(options.peak_tflops, device.device_kind)
-    return ready, {
+    ready, sec = _time_steps(step, jax.device_get(create()), _made_batch(shapes[1], classes), steps)
+    memory = memory or step_memory(compile_step(lowered))
+    figures = {
         "device": device.device_kind,
         "devices": jax.device_count(),
         **{key: settings["model"][key] for key in ("name", "num_classes", "dtype")},
         **{key: settings["train"][key] for key in ("parallel", "batch_size")},
         "step_ms": 1000 * sec,
         "videos_per_sec": batch_size / sec,
-        "step_memory_gib": (memory or step_memory(compile_step(lowered))).total / GIB,
+        "step_memory_gib": memory.total / GIB,
         **peak_memory_gib(),
-        "tflops": flops / 1e12,
-        **({"flop_utilization": flops / peak} if peak else {}),
+        "tflops": 2 * step.count_macs(*shapes) / sec / 1e12,
     }
+    peak = peak_flops(options.peak_tflops, device.device_kind)
+    return ready, figures | ({"flop_utilization": figures["tflops"] * 1e12 / peak} if peak else {})
+
+
+def _time_steps(
+    step: TrainStep, state: TrainState, batch: Mapping[str, np.ndarray], steps: int
+) -> tuple[float, float]:
+    """When the first step was done, and the seconds that each of ``steps`` more took."""
+    state, placed = step.put_state(state), step.put_batch(batch)
+    state, scalars = jax.block_until_ready(step.run(state, placed))
+    ready, began = time.time(), time.perf_counter()
+    for _ in range(steps):
+        state, scalars = step.run(state, placed)
+        jax.block_until_ready(scalars)
+    return ready, (time.perf_counter() - began) / steps
 
 
 def _made_batch(shapes: VideoBatch, classes: int) -> dict[str, np.ndarray]:

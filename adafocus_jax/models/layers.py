@@ -116,7 +116,8 @@ class Dense(nn.Module):
         if not self.use_bias:
             return y
         bias = self.param("bias", self.bias_init or _uniform(x.shape[-1]), (self.features,), jnp.float32)
-        return y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+        # The sum over a batch that is the bias' gradient: in float32.
+        return (y.astype(jnp.float32) + bias.reshape((1,) * (y.ndim - 1) + (-1,))).astype(self.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -141,6 +142,8 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, width, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, width, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, width, jnp.float32)
+        # Once for both uses below: their gradients nearly cancel, and are to be summed before they are rounded.
+        x = x.astype(jnp.float32)
         if not train:
             return self._normalise(x, running_mean.value, running_var.value, scale, bias)
         mean, var, count = self._batch_statistics(x)
@@ -161,7 +164,7 @@ class BatchNorm(nn.Module):
         def average(values: jax.Array) -> jax.Array:
             return lax.pmean(values.mean(0), axis_name) if axis_name else values.mean(0)
 
-        x = x.reshape(-1, x.shape[-1]).astype(jnp.float32)
+        x = x.reshape(-1, x.shape[-1])
         mean = average(x)
         # Not the mean of squares less the squared mean: that loses all digits where the mean is large. The variance
         # is stationary in the mean, so its gradient needs no way through it: a quarter less work backward.
@@ -172,7 +175,7 @@ class BatchNorm(nn.Module):
     ) -> jax.Array:
         gain = scale * lax.rsqrt(var + self.epsilon)
         along = (None,) * (x.ndim - 1)
-        return (x.astype(jnp.float32) * gain[along] + (bias - mean * gain)[along]).astype(self.dtype)
+        return (x * gain[along] + (bias - mean * gain)[along]).astype(self.dtype)
 
 
 class Dropout(nn.Module):

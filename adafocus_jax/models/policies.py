@@ -97,8 +97,8 @@ class SpatialPolicy(nn.Module):
         for layer in (2, 3):
             x = TimeConv(self.hidden, space=3, dtype=self.dtype, name=f"conv{layer}")(x)
             x = nn.relu(norm(name=f"norm{layer}")(x, train))
-        x = WindowDense(4, self.per_video, _scaled(self.last_scale), dtype=self.dtype, name="conv4")(x)
-        return nn.sigmoid(x.astype(jnp.float32))
+        # In float32 whatever dtype is, as the last layer of the classifier's heads: places are not to be rounded.
+        return nn.sigmoid(WindowDense(4, self.per_video, _scaled(self.last_scale), name="conv4")(x))
 
 
 class TemporalPolicy(nn.Module):
@@ -119,7 +119,7 @@ class TemporalPolicy(nn.Module):
         for layer in (1, 2):
             x = TimeConv(self.hidden, dtype=self.dtype, name=f"conv{layer}")(x)
             x = nn.relu(norm(name=f"norm{layer}")(x, train))
-        return Dense(1, use_bias=False, dtype=self.dtype, name="conv3")(x)[:, :, 0, 0, 0].astype(jnp.float32)
+        return Dense(1, use_bias=False, name="conv3")(x)[:, :, 0, 0, 0]  # in float32, as above
 
 
 def interpolate_actions(actions: Array, indices: Array, num_candidates: int) -> Array:

@@ -60,7 +60,8 @@ class SqueezeExcite(nn.Module):
         channels = x.shape[-1]
         squeezed = x.mean(axis=(1, 2, 3), dtype=jnp.float32)
         hidden = nn.relu(self._dense(round_channels(channels * SQUEEZE), "reduce")(squeezed))
-        return x * nn.sigmoid(self._dense(channels, "expand")(hidden))[:, None, None, None, :]
+        gain = nn.sigmoid(self._dense(channels, "expand")(hidden).astype(jnp.float32))
+        return (x.astype(jnp.float32) * gain[:, None, None, None, :]).astype(x.dtype)
 
     def _dense(self, features: int, name: str) -> Dense:
         zeros = nn.initializers.zeros

@@ -61,11 +61,14 @@ def _shifted_products(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: tuple[int, ...]
 ) -> jax.Array:
     # The barriers keep XLA from recomputing the padding, or what follows the sum, once per tap.
+    dtype = x.dtype
     x = lax.optimization_barrier(jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)]))
+    # In float32: the kernel's gradient is a sum over all places, which bfloat16 would lose.
+    x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
     sizes = kernel.shape[:-2]
     ends = [side - size + 1 for side, size in zip(x.shape[1:-1], sizes, strict=True)]
     taps = []
     for offset in itertools.product(*map(range, sizes)):
         window = (slice(o, o + end, s) for o, end, s in zip(offset, ends, strides, strict=True))
         taps.append(x[(slice(None), *window)] * kernel[offset].reshape((1,) * (x.ndim - 1) + (-1,)))
-    return lax.optimization_barrier(sum(taps[1:], taps[0]))
+    return lax.optimization_barrier(sum(taps[1:], taps[0]).astype(dtype))

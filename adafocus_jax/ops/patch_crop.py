@@ -98,14 +98,14 @@ def _taps(start: Array, side: Array, patch_size: int, extent: int) -> _Taps:
 def _crop_by_gather(images: Array, rows: _Taps, columns: _Taps) -> Array:
     n, height, width, channels = images.shape
     pixels = images.reshape(n, height * width, channels)
-    patch = jnp.zeros((), images.dtype)
+    patch = jnp.zeros((), jnp.float32)
     for row, row_weight in _corners(rows, height):
         for column, column_weight in _corners(columns, width):
             index = (row[:, :, None] * width + column[:, None, :]).reshape(n, -1)
             corner = jax.vmap(lambda image, at: image.at[at].get(mode="promise_in_bounds"))(pixels, index)
             weight = (row_weight[:, :, None] * column_weight[:, None, :]).reshape(n, -1, 1)
-            patch = patch + corner * weight.astype(images.dtype)
-    return patch
+            patch = patch + corner.astype(jnp.float32) * weight
+    return patch.astype(images.dtype)
 
 
 def _corners(taps: _Taps, extent: int) -> list[tuple[Array, Array]]:
