@@ -25,6 +25,7 @@ from adafocus_jax.config import (
 from adafocus_jax.errors import UserError
 from adafocus_jax.ops.platform import lowering_for
 from adafocus_jax.plan import (
+    CHIPS,
     StepPlan,
     Topology,
     estimate,
@@ -37,15 +38,23 @@ from adafocus_jax.train.loop import make_step_and_state
 from adafocus_jax.train.memory import GIB, OutOfMemoryError
 from adafocus_jax.train.step import check_batch_size
 
-_DESCRIPTION = """\
+_LIMITS = ", ".join(f"{chip.hbm_gib:g} on {name}" for name, chip in CHIPS.items())
+_DESCRIPTION = f"""\
 Compiles the training and the evaluation step of a config for a slice of TPUs, on a machine that has none (needs the
 extra `tpu`), and says what one chip needs: memory by kind, the largest batch that fits, collectives, large gathers, and
 an estimate of the step's time from FLOPs and bytes. Compiling a full-size step takes one to several CPU minutes.
 
-With train.parallel=pmap it is pmap's own program that is compiled (in JAX it is built on jit and shard_map)."""
+A slice is a generation and its chips along each dimension: two of them for v5e and v6e, three for v4 and v5p.
+"most at any moment" has to be below the GiB that libtpu leaves to a program: {_LIMITS}.
+Where it is not, take more chips, or --config.model.dtype=bfloat16 (about half the memory), --config.train.accumulate=2,
+--config.model.remat='.*', or a smaller batch. "pixel gathers" should be 0: they are slow on TPUs.
+
+With train.parallel=pmap it is pmap's own program that is compiled (in JAX it is built on jit and shard_map).
+Ends with status 1 if a step does not fit."""
 _EXAMPLES = """\
 examples:
-  adafocus plan --config configs/custom.py --topology v5e:4x4 --config.model.num_classes=200
+  adafocus plan --config configs/activitynet.py --topology v5e:2x2
+  adafocus plan --config configs/custom.py --topology v5e:4x4 --config.model.num_classes=200 --json plan.json
   adafocus plan --config configs/custom.py:tiny --topology v4:2x2x1 --config.model.num_classes=10 --max-compiles 0"""
 
 
@@ -97,6 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     for name in ("train", "evaluate"):
         figures[name] = planner.step(name, batch_size, args.core_rate)
+    figures["status"] = 0 if figures["train"]["fits"] and figures["evaluate"]["fits"] else 1
     if args.max_compiles > 0:
         found = largest_batch(
             planner.needed,

@@ -19,6 +19,7 @@ class Chip:
     """A generation of TPU, one chip."""
 
     hbm_gib: float
+    """What a program may take; libtpu keeps 0.25 to 1.25 GiB of what the chip has."""
     peak_flops: float
     """bfloat16 matrix products, FLOP/s. float32 ones have the same: by default they are rounded to bfloat16."""
     hbm_bytes_per_sec: float
@@ -30,13 +31,14 @@ class Chip:
 
 
 # Google Cloud's documentation of each generation ("TPU v4", "TPU v5e", "TPU v5p", "TPU v6e"); the links of v4 are from
-# Jouppi et al., "TPU v4: An Optically Reconfigurable Supercomputer", ISCA 2023.
+# Jouppi et al., "TPU v4: An Optically Reconfigurable Supercomputer", ISCA 2023; memory is from libtpu 0.0.42, where it
+# refuses a program that is too large.
 CHIPS: dict[str, Chip] = {
     # Both cores of a chip as one device, as jax.devices() shows them on a v4.
-    "v4": Chip(32, 275e12, 1.2e12, 300e9, 3, (("chip_config_name", "megacore"),)),
-    "v5e": Chip(16, 197e12, 819e9, 400e9, 2),
-    "v5p": Chip(95, 459e12, 2.765e12, 1200e9, 3),
-    "v6e": Chip(32, 918e12, 1.638e12, 800e9, 2),
+    "v4": Chip(30.75, 275e12, 1.2e12, 300e9, 3, (("chip_config_name", "megacore"),)),
+    "v5e": Chip(15.75, 197e12, 819e9, 400e9, 2),
+    "v5p": Chip(95.74, 459e12, 2.765e12, 1200e9, 3),
+    "v6e": Chip(31.25, 918e12, 1.638e12, 800e9, 2),
 }
 """Generation to chip."""
 
