@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import cv2
+import matplotlib
 import numpy as np
 from PIL import Image
 from rich.console import Console
@@ -37,9 +38,9 @@ Measures how fast training clips are read from records, with augmentation, in th
 (a) a straight loop over loose JPEG files with Pillow, as PyTorch code for this method reads, with the same crops,
 (b) decoding the mp4 files when they are read, and the bare video decoder, which does nothing with its frames.
 
-Videos are made for it (340 × 256 pixels), unless --data names records; then (b) is left out. Records stay uint8 up to
-the accelerator; such loops go on to normalised float32 tensors, so (a) is given without and with that. "Per core" is
-by time of CPU, which another job on the machine disturbs little."""
+Videos of a photograph are made for it (340 × 256 pixels), unless --data names records; then (b) is left out. Records
+stay uint8 up to the accelerator; such loops go on to normalised float32 tensors, so (a) is given without and with
+that. "Per core" is by time of CPU, which another job on the machine disturbs little."""
 
 _EPILOG = """\
 example:
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add = parser.add_argument
     add("--data", metavar="DIR", help="records to read (default: made in a temporary folder)")
-    add("--videos", type=int, default=16, help="videos to make and to read (default %(default)s)")
+    add("--videos", type=int, default=32, help="videos to make and to read (default %(default)s)")
     add("--length", type=int, default=96, help="frames of a made video (default %(default)s)")
     add("--frames", type=int, default=48, help="frames of a clip (default %(default)s)")
     add("--size", type=int, default=224, help="side of a clip's frames in pixels (default %(default)s)")
@@ -148,13 +149,10 @@ def _figures(
 
 
 def _make_videos(folder: Path, count: int, length: int) -> list[Path]:
-    """Videos of a window that wanders over a picture whose spectrum falls off as that of photographs does."""
+    """Videos of a window that wanders over a photograph: one that every Matplotlib has."""
+    with Image.open(Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")) as file:
+        picture = np.asarray(file.convert("RGB"))
     rng = np.random.default_rng(0)
-    side = 512
-    falloff = np.maximum(np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side))), 1 / side)
-    spectrum = np.fft.fft2(rng.standard_normal((3, side, side))) / falloff
-    picture = np.fft.ifft2(spectrum).real.transpose(1, 2, 0)
-    picture = np.clip(128 + 50 * (picture - picture.mean()) / picture.std(), 0, 255).astype(np.uint8)
     paths = [folder / "made" / f"{number:03}.mp4" for number in range(count)]
     for path in paths:
         steps = rng.normal(0, 2, (length, 2)).cumsum(axis=0).round().astype(int)

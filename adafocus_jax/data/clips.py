@@ -99,6 +99,7 @@ class ClipWriter:
         """``clips``: ``[n, S, S, 3]`` uint8 each, n frames spread evenly; ``rng`` None: as at test."""
         self._spec, self._clips, self._rng = spec, clips, rng
         self._places: dict[int, list[np.ndarray]] = {}
+        self._scratch = np.empty_like(clips[0][0])
         self.cut: Cut
         """The cut, once :meth:`reduce` was called."""
 
@@ -120,6 +121,6 @@ class ClipWriter:
     def write(self, number: int, frame: np.ndarray) -> None:
         """Cuts frame ``number`` into its places."""
         first, *others = self._places[number]
-        apply_cut(frame, self.cut, first)
+        apply_cut(frame, self.cut, first, self._scratch)
         for place in others:
             np.copyto(place, first)

@@ -82,7 +82,7 @@ def iter_frames(
         DecodeError: the file does not open, has no video stream, breaks off, or holds no frame; or the segment
             reaches out of the video by more than a fifth of its length.
     """
-    convert = _converter(short_side)
+    convert = rgb_converter(short_side)
     for time, frame in choose_frames(_decode(path, segment[0] if segment else 0.0), max_fps, segment):
         yield time, convert(frame)
 
@@ -148,7 +148,7 @@ def read_chosen(
     while True:
         numbers = list(choose(expected))
         wanted = set(numbers)
-        convert, count = _converter(short_side), 0
+        convert, count = rgb_converter(short_side), 0
         kept: dict[int, tuple[float, np.ndarray]] = {}
         for time, frame in choose_frames(_decode(path, segment[0] if segment else 0.0), None, segment):
             if count in wanted:
@@ -243,8 +243,12 @@ def _count_packets(path: str | Path) -> int:
             raise DecodeError(f"breaks off: {error.strerror}") from error
 
 
-def _converter(short_side: int | None) -> Callable[[av.VideoFrame], np.ndarray]:
-    """Makes frames upright RGB images, all of the size that the first one sets."""
+def rgb_converter(short_side: int | None) -> Callable[[av.VideoFrame], np.ndarray]:
+    """Makes frames upright RGB images ``[H, W, 3]`` uint8, all of the size that the first one sets.
+
+    Raises:
+        DecodeError: the converter does not know the pixel format.
+    """
     # One for the whole video, and one thread: set up per frame or over threads, it costs ten times the conversion.
     to_rgb = partial(VideoReformatter().reformat, format="rgb24", threads=1)
     fit = same_size(short_side)

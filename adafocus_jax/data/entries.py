@@ -13,7 +13,7 @@ from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.decode import DecodedVideo, iter_frames, read_chosen, stack_frames
 from adafocus_jax.data.frame_folder import iter_folder
 from adafocus_jax.data.media import Media, media_kind
-from adafocus_jax.data.sparse_decode import read_sparse
+from adafocus_jax.data.sparse_decode import UnusualVideoError, iter_sparse
 from adafocus_jax.data.volume import iter_slices
 from adafocus_jax.errors import UserError
 
@@ -74,31 +74,45 @@ def read_entry(
     return stack_frames(iter_entry(entry, short_side=short_side, max_fps=max_fps, options=options))
 
 
-def read_chosen_frames(
+def iter_chosen(
     entry: Entry, choose: Callable[[int], Iterable[int]], *, short_side: int, options: ReadOptions
-) -> list[np.ndarray]:
-    """Decodes the frames of an entry that ``choose(number of frames)`` names, and few others.
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Decodes the frames of an entry that ``choose(number of frames)`` names, and few others, one at a time.
 
     Args:
         entry: what to read; of its segment alone, if it has one.
         choose: from the number of frames to the numbers wanted, each once, increasing; called again where the number
-            turns out to be another.
+            turns out to be another: what comes then counts in place of what came before.
         short_side: of the frames in pixels.
         options: for folders of frames and volumes.
 
     Returns:
-        ``[H, W, 3]`` uint8 RGB each.
+        (number, ``[H, W, 3]`` uint8 RGB) each.
 
     Raises:
         DecodeError, UserError: as :func:`iter_entry`.
     """
+    numbers: list[int] = []
+
+    def wanted(count: int) -> list[int]:
+        numbers[:] = choose(count)
+        return numbers
+
     part: dict[str, Any] = {"short_side": short_side, "segment": entry.segment}
     match media_kind(entry.path):
         case Media.FRAMES:
-            frames = iter_folder(entry.path, options.frame_rate, **part, choose=choose)
+            stamped = iter_folder(entry.path, options.frame_rate, **part, choose=wanted)
         case Media.VOLUME:
-            frames = iter_slices(entry.path, options.axis, options.window, **part, choose=choose)
+            stamped = iter_slices(entry.path, options.axis, options.window, **part, choose=wanted)
         case Media.VIDEO:
-            sparse = None if entry.segment else read_sparse(entry.path, choose, short_side=short_side)
-            return sparse or read_chosen(entry.path, choose, **part).frames
-    return [frame for _, frame in frames]
+            if entry.segment is None:
+                try:
+                    yield from iter_sparse(entry.path, choose, short_side=short_side)
+                    return
+                except UnusualVideoError:
+                    pass  # From the start, with care.
+            chosen = read_chosen(entry.path, wanted, **part)
+            stamped = zip(chosen.times_sec, chosen.frames, strict=True)
+    # What is wanted is known once the first frame is there.
+    for place, (_, frame) in enumerate(stamped):
+        yield numbers[place], frame

@@ -285,18 +285,21 @@ class _Batches:
     def _empty(self) -> Batch:
         size, spec = len(self._rows), self._spec
         batch: Batch = {
-            "frames": np.zeros((size, spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8),
-            "label": np.zeros(size, np.int32),
-            "labels": np.full((size, self.source.max_labels), _PADDING["labels"], np.int32),
-            "mask": np.zeros(size, bool),
-            "index": np.full(size, _PADDING["index"], np.int32),
+            "frames": np.empty((size, spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8),
+            "label": np.empty(size, np.int32),
+            "labels": np.empty((size, self.source.max_labels), np.int32),
+            "mask": np.empty(size, bool),
+            "index": np.empty(size, np.int32),
         }
         if spec.num_glance is not None:
-            batch["glance"] = np.zeros((size, spec.num_glance, *batch["frames"].shape[2:]), np.uint8)
+            batch["glance"] = np.empty((size, spec.num_glance, *batch["frames"].shape[2:]), np.uint8)
         return batch
 
     def _fill(self, row: Batch, example: int, bad: dict[int, str]) -> None:
-        """Writes a global example, or the next that reads, into views of one row; adds those that do not to ``bad``."""
+        """Writes a global example, or the next that reads, or padding, into views of one row.
+
+        Records that do not read are added to ``bad``.
+        """
         for index, rng in self._candidates(example):
             try:
                 return self._write(row, index, rng)
@@ -306,8 +309,8 @@ class _Batches:
                 bad[index] = str(error)
                 if len(bad) > self._max_bad:
                     raise _too_many(len(bad), len(self.source), str(error)) from error
-                for name, values in row.items():
-                    values[...] = _PADDING.get(name, 0)
+        for name, values in row.items():
+            values[...] = _PADDING.get(name, 0)
 
     def _candidates(self, example: int) -> Iterator[tuple[int, np.random.Generator | None]]:
         """Record and random numbers of a global example, then of those that may stand in; none for padding."""
@@ -332,7 +335,8 @@ class _Batches:
         if writer.cut.flip and self._spec.flip_labels is not None:
             labels = np.array(self._spec.flip_labels)[labels]
         row["mask"][...], row["index"][...] = True, index
-        row["labels"][: len(labels)], row["label"][...] = labels, labels[drawn]
+        row["labels"][...], row["label"][...] = _PADDING["labels"], labels[drawn]
+        row["labels"][: len(labels)] = labels
 
 
 @functools.lru_cache(maxsize=4)

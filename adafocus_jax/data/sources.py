@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import numpy as np
 
 from adafocus_jax.data.annotations import Entry, read_splits
 from adafocus_jax.data.decode import DecodeError
-from adafocus_jax.data.entries import ReadOptions, read_chosen_frames
+from adafocus_jax.data.entries import ReadOptions, iter_chosen
 from adafocus_jax.data.records import (
     SCRATCH,
     Choose,
@@ -86,20 +86,22 @@ class Video:
             RecordError: it does not decode.
             UserError: a volume, and nibabel is not installed.
         """
-        numbers: list[int] = []
+        factor: int | None = None
 
-        def wanted(num_frames: int) -> list[int]:
-            numbers[:] = choose(num_frames)
-            return numbers
+        def wanted(num_frames: int) -> Iterable[int]:
+            nonlocal factor
+            factor = None  # Frames come anew, perhaps of another size.
+            return choose(num_frames)
 
         try:
-            frames = read_chosen_frames(self.entry, wanted, short_side=SHORT_SIDE, options=self.options)
+            for number, frame in iter_chosen(
+                self.entry, wanted, short_side=SHORT_SIDE, options=self.options
+            ):
+                height, width, _ = frame.shape
+                factor = factor or reduce(height, width)
+                yield number, resize(frame, -(-height // factor), -(-width // factor))
         except (DecodeError, OSError) as error:
             raise RecordError(f"{self.entry.path} does not decode: {error}") from error
-        height, width, _ = frames[0].shape
-        factor = reduce(height, width)
-        for number, frame in zip(numbers, frames, strict=True):
-            yield number, resize(frame, -(-height // factor), -(-width // factor))
 
 
 class VideoSource:

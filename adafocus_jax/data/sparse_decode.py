@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from adafocus_jax.data.transforms import resize, scaled_to_short_side
+from adafocus_jax.data.decode import rgb_converter
 
 
-def read_sparse(
+class UnusualVideoError(Exception):
+    """A file that ``decode.read_chosen`` must read."""
+
+
+def iter_sparse(
     path: str, choose: Callable[[int], Iterable[int]], *, short_side: int
-) -> list[np.ndarray] | None:
-    """The chosen frames, exactly as ``decode.read_chosen`` yields them, in less time; None where that must do it.
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the chosen frames, exactly those of ``decode.read_chosen``, in less time and one at a time.
 
     Frames that others are predicted from are all decoded. Of the rest, in most files about half, only the wanted
-    ones are. A file that is of another codec, rotated, damaged or in any way unusual gives None.
+    ones are. Memory is that of the file and of the frames that the decoder holds.
 
     Args:
         path: the file.
@@ -25,41 +28,54 @@ def read_sparse(
         short_side: of the frames in pixels.
 
     Returns:
-        ``[H, W, 3]`` uint8 RGB each.
+        (number, ``[H, W, 3]`` uint8 RGB) each.
+
+    Raises:
+        UnusualVideoError: the file is of another codec, rotated, damaged or in any way unusual, which may show only
+            when some frames were yielded.
+        DecodeError: its pixels do not convert.
     """
+    convert = rgb_converter(short_side)
+    with _open(path) as container:
+        packets = _packets(container)
+        stamps = sorted({packet.pts for packet in packets if packet.size and not packet.is_discard})
+        numbers = list(choose(len(stamps)))
+        frames = _decode(packets, {stamps[number] for number in numbers})
+        for number in numbers:
+            frame = next(frames, None)
+            if frame is None or frame.pts != stamps[number] or frame.is_corrupt or frame.rotation:
+                raise UnusualVideoError(path)
+            yield number, convert(frame)
+
+
+def _open(path: str) -> av.container.InputContainer:
     try:
-        with av.open(path, options={"protocol_whitelist": "file"}) as container:
-            if not (stamps := _stamps(container)):
-                return None
-            wanted = [stamps[number] for number in choose(len(stamps))]
-            container.seek(0)
-            kept = _decode(container, set(wanted))
-    except (av.error.FFmpegError, OSError, IndexError):
-        return None
-    if len(kept) < len(wanted) or any(frame.is_corrupt or frame.rotation for frame in kept.values()):
-        return None
-    to_rgb = VideoReformatter().reformat
-    height, width = scaled_to_short_side(kept[wanted[0]].height, kept[wanted[0]].width, short_side)
-    images = (to_rgb(kept[stamp], format="rgb24", threads=1).to_ndarray() for stamp in wanted)
-    return [resize(image, height, width) for image in images]
+        return av.open(path, options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, OSError) as error:
+        raise UnusualVideoError(path) from error
 
 
-def _stamps(container: av.container.InputContainer) -> list[int] | None:
-    """The timestamps of all frames in order of showing; None where those of the packets do not tell them."""
-    stream = container.streams.video[0]
-    if stream.codec_context.name != "h264":
-        return None  # HEVC calls frames unreferenced that a higher layer refers to.
-    shown = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
-    stamps = {packet.pts for packet in shown if packet.pts is not None}
-    return sorted(stamps) if len(stamps) == stream.frames else None
+def _packets(container: av.container.InputContainer) -> list[av.Packet]:
+    """All packets of the file, whose timestamps are those of its frames."""
+    try:
+        stream = container.streams.video[0]
+        # HEVC calls frames unreferenced that a higher layer refers to.
+        packets = list(container.demux(stream)) if stream.codec_context.name == "h264" else []
+    except (av.error.FFmpegError, IndexError) as error:
+        raise UnusualVideoError(container.name) from error
+    shown = [packet.pts for packet in packets if packet.size and not packet.is_discard]
+    if not shown or None in shown or len(set(shown)) != stream.frames:
+        raise UnusualVideoError(container.name)
+    return packets
 
 
-def _decode(container: av.container.InputContainer, wanted: set[int]) -> dict[int, av.VideoFrame]:
-    stream = container.streams.video[0]
-    stream.codec_context.thread_count = 1  # Parallelism is over videos.
-    kept = {}
-    for packet in container.demux(stream):
-        needed = packet.pts in wanted or not packet.size
-        stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
-        kept.update({frame.pts: frame for frame in packet.decode() if frame.pts in wanted})
-    return kept
+def _decode(packets: list[av.Packet], wanted: set[int]) -> Iterator[av.VideoFrame]:
+    """The frames whose timestamps are wanted, in order of showing."""
+    decoder = packets[0].stream.codec_context
+    decoder.thread_count = 1  # Parallelism is over videos.
+    try:
+        for packet in packets:
+            decoder.skip_frame = "DEFAULT" if packet.pts in wanted or not packet.size else "NONREF"
+            yield from (frame for frame in packet.decode() if frame.pts in wanted)
+    except av.error.FFmpegError as error:
+        raise UnusualVideoError from error

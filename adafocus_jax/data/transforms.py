@@ -121,12 +121,15 @@ def reduced(cut: Cut, height: int, width: int, size: int) -> tuple[int, Cut]:
     return factor, Cut(*sides, *box, cut.flip)
 
 
-def apply_cut(frame: np.ndarray, cut: Cut, out: np.ndarray) -> None:
-    """Writes the cut of ``frame [H, W, 3]`` uint8, resized to fit, into ``out [S, S, 3]`` uint8."""
+def apply_cut(frame: np.ndarray, cut: Cut, out: np.ndarray, scratch: np.ndarray | None = None) -> None:
+    """Writes the cut of ``frame [H, W, 3]`` uint8, resized to fit, into ``out [S, S, 3]`` uint8.
+
+    ``scratch``, of the form of ``out``, saves the time that fresh memory takes where frames are mirrored.
+    """
     whole = resize(frame, cut.height, cut.width)
     box = whole[cut.top : cut.top + cut.crop_height, cut.left : cut.left + cut.crop_width]
     height, width, _ = out.shape
     if cut.flip:
-        cv2.flip(resize(box, height, width), 1, out)
+        cv2.flip(resize(box, height, width, scratch), 1, out)
     else:
         resize(box, height, width, out)

@@ -6,7 +6,7 @@ import pytest
 import simplejpeg
 
 from adafocus_jax.data.annotations import Entry
-from adafocus_jax.data.entries import ReadOptions, read_chosen_frames, read_entry
+from adafocus_jax.data.entries import ReadOptions, iter_chosen, read_entry
 from adafocus_jax.errors import UserError
 
 
@@ -54,8 +54,9 @@ def test_chosen_frames_of_each_kind_are_those_of_the_whole(kind, segment, tmp_pa
         counts.append(count)
         return range(1, count, 2)
 
-    chosen = read_chosen_frames(entry, every_other, short_side=8, options=options)
+    numbers, chosen = zip(*iter_chosen(entry, every_other, short_side=8, options=options), strict=True)
     assert counts[-1] == len(everything)
+    assert numbers == tuple(range(1, len(everything), 2))
     np.testing.assert_array_equal(chosen, everything[1::2])
 
 
@@ -64,8 +65,8 @@ def test_images_that_are_not_chosen_are_not_read(tmp_path):
     for number in (0, 2, 3, 5):
         (folder / f"{number}.jpg").write_bytes(b"no image")
     entry = Entry(str(folder), (0,), "v")
-    frames = read_chosen_frames(entry, lambda count: (1, count - 2), short_side=9, options=ReadOptions())
-    assert [round(frame.mean()) for frame in frames] == [10, 40]
+    frames = iter_chosen(entry, lambda count: (1, count - 2), short_side=9, options=ReadOptions())
+    assert [(number, round(frame.mean())) for number, frame in frames] == [(1, 10), (4, 40)]
 
 
 @pytest.mark.parametrize(

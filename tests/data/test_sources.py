@@ -15,7 +15,7 @@ from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare import prepare
 from adafocus_jax.data.records import RecordError, RecordSource
 from adafocus_jax.data.sources import SHORT_SIDE, VideoSource, open_data
-from adafocus_jax.data.sparse_decode import read_sparse
+from adafocus_jax.data.sparse_decode import UnusualVideoError, iter_sparse
 from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.files import write_mp4
 
@@ -41,8 +41,10 @@ def test_frames_that_nothing_needs_are_skipped_and_the_rest_is_the_same(textured
         needed = sum(1 for _ in container.decode(video=0))
     assert needed < 45, "the file is not one that the test is about"
     for numbers in ([0, 1, 2, 7, 30, 31, 58, 59], [40], list(range(60))):
-        frames = read_sparse(str(textured), lambda _, numbers=numbers: numbers, short_side=40)
+        sparse = iter_sparse(str(textured), lambda _, numbers=numbers: numbers, short_side=40)
         expected = read_chosen(textured, lambda _, numbers=numbers: np.array(numbers), short_side=40).frames
+        got, frames = zip(*sparse, strict=True)
+        assert list(got) == numbers
         np.testing.assert_array_equal(frames, expected)
 
 
@@ -59,7 +61,8 @@ def test_what_is_unusual_is_left_to_the_careful_decoder(
         path.write_bytes(textured.read_bytes()[:-5000])
     elif unusual == "text":
         path.write_text("no video")
-    assert read_sparse(str(path), every_other, short_side=16) is None
+    with pytest.raises(UnusualVideoError):
+        list(iter_sparse(str(path), every_other, short_side=16))
 
 
 def test_a_folder_of_videos_gives_the_clips_that_its_records_give(video_folder, tmp_path):
