@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from grain.experimental import index_shuffle
 
-
 _MANY = 1000  # records, from which on a place costs less to compute than the reading of a record
 
 

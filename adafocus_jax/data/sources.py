@@ -94,9 +94,7 @@ class Video:
             return choose(num_frames)
 
         try:
-            for number, frame in iter_chosen(
-                self.entry, wanted, short_side=SHORT_SIDE, options=self.options
-            ):
+            for number, frame in iter_chosen(self.entry, wanted, short_side=SHORT_SIDE, options=self.options):
                 height, width, _ = frame.shape
                 factor = factor or reduce(height, width)
                 yield number, resize(frame, -(-height // factor), -(-width // factor))

@@ -40,7 +40,9 @@ def test_few_records_and_many_are_shuffled_anew_in_each_epoch(count):
     order = Order([count], 1)
     epochs = [[order.index(place, seed) for place in range(count)] for seed in (1, 2)]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
-    assert all(sum(a == b for a, b in zip(x, y, strict=True)) < 10 for x, y in (epochs, (epochs[0], range(count))))
+    assert all(
+        sum(a == b for a, b in zip(x, y, strict=True)) < 10 for x, y in (epochs, (epochs[0], range(count)))
+    )
 
 
 def test_epochs_have_windows_of_their_own():
