@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the user. Imports nothing, so that data workers start fast."""
+"""The exceptions that the command line tells in a line. Imports nothing, so that data workers start fast."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one line that names the bad value, the valid choices and what to do. The command line
     prints it without a traceback and exits with status 2.
     """
+
+
+class ProcessLostError(RuntimeError):
+    """Another process of the same run ended or cannot be reached. The command line exits with status 75."""

@@ -148,6 +148,8 @@ class Checkpoints:
         """Names the step of a save that failed: Orbax tells of it later, by whatever tensorstore raised."""
         try:
             yield
+        except jax.errors.JaxRuntimeError:  # of other processes, not of the disk
+            raise
         except (OSError, ValueError, RuntimeError) as error:
             kept = f"step {self.steps[-1]}" if self.steps else "the start"
             raise UserError(
@@ -161,6 +163,8 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+            return  # Where one of them is lost, closing would wait for it.
         try:
             self.close()
         except UserError:

@@ -224,9 +224,9 @@ def _stages(source: RecordSource, spec: ClipSpec, count: int) -> dict[str, float
         began = time.thread_time()
         frames = source[index].read(writer.choose, writer.reduce)
         spent["read"] += time.thread_time() - began
-        for number, frame in _timed(frames, spent):
+        for frame in _timed(frames, spent):
             began = time.thread_time()
-            writer.write(number, frame)
+            writer.write(frame)
             spent["crop_resize_mirror"] += time.thread_time() - began
     return {name: seconds / count for name, seconds in spent.items()}
 

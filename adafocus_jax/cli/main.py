@@ -9,11 +9,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adafocus_jax import __version__
-from adafocus_jax.errors import UserError
+from adafocus_jax.errors import ProcessLostError, UserError
+
+_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 COMMANDS = {
     "demo": "the whole way on made videos, in a few CPU minutes: prepare, train, evaluate, predict, report",
@@ -86,26 +89,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("adafocus_jax").setLevel(logging.INFO)
     _cache_compilation(not args.no_compile_cache)
-    try:
+
+    def work() -> int:
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
             figures = args.run(args)
         if args.json and figures is not None:
             _write_json(args.json, figures)
+        return figures.get("status", 0) if isinstance(figures, dict) else 0
+
+    try:
+        return status_of(f"adafocus {args.command}", work, debug=args.debug)
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def status_of(name: str, work: Callable[[], int], *, debug: bool = False) -> int:
+    """The status with which ``work`` ends; what stopped it is told in a line on standard error.
+
+    One of several processes that fails ends here and now. Else JAX would have it wait for the others, who wait for it
+    in the next step, until all are aborted.
+    """
+    try:
+        return work()
     except UserError as error:
-        if args.debug:
-            raise
-        print(f"adafocus {args.command}: {error}", file=sys.stderr)
-        return 2
+        status, said = 2, str(error)
+    except ProcessLostError as error:
+        status, said = _TRY_AGAIN, str(error)
     except KeyboardInterrupt:
-        print(f"adafocus {args.command}: interrupted", file=sys.stderr)
-        return 130
+        status, said = 130, "interrupted"
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    finally:
-        logging.getLogger().removeHandler(handler)
-    return figures.get("status", 0) if isinstance(figures, dict) else 0
+    except Exception:
+        if not _is_one_of_several():
+            raise
+        status, said = 1, "failed"
+        debug = True
+    if debug:
+        traceback.print_exc()
+    print(f"{name}: {said}", file=sys.stderr)
+    if _is_one_of_several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _is_one_of_several() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def _cache_compilation(wanted: bool) -> None:

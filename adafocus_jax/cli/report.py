@@ -14,11 +14,10 @@ from adafocus_jax.cli.loading import load_model, open_split, round_up_to_devices
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.config import make_model, train_options
 from adafocus_jax.data.pipeline import eval_batches
-from adafocus_jax.data.records import RecordSource
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
-from adafocus_jax.evaluate.videos import record_predictions
+from adafocus_jax.evaluate.videos import source_predictions
 from adafocus_jax.flops import model_cost
 from adafocus_jax.types import VideoBatch, VideoPrediction
 from adafocus_jax.visualize.report import write_report
@@ -65,8 +64,6 @@ def _held_out(args: argparse.Namespace, data: Mapping[str, Any]) -> tuple[list[V
     """The first videos of the held-out split as the best checkpoint sees them; where there are none, why."""
     try:
         source = open_split(data, data["val_split"])
-        if not isinstance(source, RecordSource):
-            return [], "None to show: videos as they are do not tell when their frames stand; prepare them."
         trained = load_model(argparse.Namespace(checkpoint=args.workdir, which="best"))
         count = min(args.videos, len(source))
         with counted(count, "predicting") as advance:
@@ -75,7 +72,7 @@ def _held_out(args: argparse.Namespace, data: Mapping[str, Any]) -> tuple[list[V
             found = predict_split(predict, [VideoBatch(**batch)], advance)
         solved = stored_policies(trained.folder)
         policy = choose_policy(solved) if solved else None
-        shown = record_predictions(
+        shown = source_predictions(
             source, trained.spec, trained.classes, found, trained.exit_gflops, policy, count=count
         )
         return list(shown), ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,6 @@ from adafocus_jax.config import (
 )
 from adafocus_jax.data.clips import warn_of_flips
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
-from adafocus_jax.data.records import RecordSource
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
@@ -66,6 +65,12 @@ _SHORT = (
         "records of adafocus prepare, also gs://… or s3://…; or class folders of videos",
     ),
     ("--init-from", "DIR", "init.checkpoint", "workdir or converted checkpoint that a new run starts from"),
+    (
+        "--on-bad-record",
+        "fail|skip",
+        "data.on_bad_record",
+        "at a video that does not read: stop, or take another",
+    ),
     ("--on-nan", "stop|skip", "train.on_nan", "at a step that is not finite: stop, or drop its update"),
 )
 """Flags that stand for a setting: flag, metavar, key, help."""
@@ -185,7 +190,7 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
     share = round_up_to_devices(-(-min(options.batch_size, len(held_out)) // processes))
     drawn = settings["train"]["eval_pictures"] if jax.process_index() == 0 else 0
 
-    def evaluate(variables: dict[str, Any]) -> dict[str, float | np.ndarray]:
+    def evaluate(variables: dict[str, Any], progress: Callable[[int], None]) -> dict[str, float | np.ndarray]:
         predict = make_predict_function(model, variables)
         reading = {key: data[key] for key in ("num_threads", "on_bad_record", "max_bad_frac")}
         batches = eval_batches(
@@ -196,11 +201,10 @@ def _evaluation(model: VideoModel, spec: ClipSpec, settings: Mapping[str, Any], 
             process_count=processes,
             **reading,
         )
-        own = predict_split(predict, (VideoBatch(**batch) for batch in batches))
+        own = predict_split(predict, (VideoBatch(**batch) for batch in batches), progress)
         found = gather_predictions(own)
         figures: dict[str, float | np.ndarray] = dict(classification(found))
-        # Videos as they are do not tell when their frames stand.
-        if drawn and isinstance(held_out, RecordSource):
+        if drawn:
             figures |= evaluation_pictures(held_out, spec, found, drawn)
         return figures
 

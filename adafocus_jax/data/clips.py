@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_jax.data.records import Frame
 from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.data.transforms import SCALES, Cut, apply_cut, eval_cut, random_cut, reduced
 from adafocus_jax.errors import UserError
@@ -91,8 +92,8 @@ def warn_of_flips(spec: ClipSpec, traits: Mapping[str, Any]) -> None:
 class ClipWriter:
     """Writes the clips of one video into memory that is there: what to choose, how to cut, where it goes.
 
-    For ``Record.read`` and ``Video.read``: ``for number, frame in video.read(writer.choose, writer.reduce):
-    writer.write(number, frame)``. A frame that is wanted more than once is decoded and cut once.
+    For ``Record.read`` and ``Video.read``: ``for frame in video.read(writer.choose, writer.reduce):
+    writer.write(frame)``. A frame that is wanted more than once is decoded and cut once.
     """
 
     def __init__(self, spec: ClipSpec, clips: Sequence[np.ndarray], rng: np.random.Generator | None) -> None:
@@ -118,9 +119,9 @@ class ClipWriter:
         factor, self.cut = reduced(cut, height, width, self._spec.image_size)
         return factor
 
-    def write(self, number: int, frame: np.ndarray) -> None:
-        """Cuts frame ``number`` into its places."""
-        first, *others = self._places[number]
-        apply_cut(frame, self.cut, first, self._scratch)
+    def write(self, frame: Frame) -> None:
+        """Cuts a frame into its places."""
+        first, *others = self._places[frame.number]
+        apply_cut(frame.pixels, self.cut, first, self._scratch)
         for place in others:
             np.copyto(place, first)

@@ -13,6 +13,7 @@ from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.decode import DecodedVideo, iter_frames, read_chosen, stack_frames
 from adafocus_jax.data.frame_folder import iter_folder
 from adafocus_jax.data.media import Media, media_kind
+from adafocus_jax.data.records import Frame
 from adafocus_jax.data.sparse_decode import UnusualVideoError, iter_sparse
 from adafocus_jax.data.volume import iter_slices
 from adafocus_jax.errors import UserError
@@ -76,7 +77,7 @@ def read_entry(
 
 def iter_chosen(
     entry: Entry, choose: Callable[[int], Iterable[int]], *, short_side: int, options: ReadOptions
-) -> Iterator[tuple[int, np.ndarray]]:
+) -> Iterator[Frame]:
     """Decodes the frames of an entry that ``choose(number of frames)`` names, and few others, one at a time.
 
     Args:
@@ -85,9 +86,6 @@ def iter_chosen(
             turns out to be another: what comes then counts in place of what came before.
         short_side: of the frames in pixels.
         options: for folders of frames and volumes.
-
-    Returns:
-        (number, ``[H, W, 3]`` uint8 RGB) each.
 
     Raises:
         DecodeError, UserError: as :func:`iter_entry`.
@@ -114,5 +112,5 @@ def iter_chosen(
             chosen = read_chosen(entry.path, wanted, **part)
             stamped = zip(chosen.times_sec, chosen.frames, strict=True)
     # What is wanted is known once the first frame is there.
-    for place, (_, frame) in enumerate(stamped):
-        yield numbers[place], frame
+    for place, (time_sec, pixels) in enumerate(stamped):
+        yield Frame(numbers[place], float(time_sec), pixels)

@@ -330,8 +330,8 @@ class _Batches:
         labels = np.array(record.labels)
         drawn = 0 if rng is None else rng.integers(len(labels))
         writer = ClipWriter(self._spec, [row[name] for name in ("frames", "glance") if name in row], rng)
-        for number, frame in record.read(writer.choose, writer.reduce):
-            writer.write(number, frame)
+        for frame in record.read(writer.choose, writer.reduce):
+            writer.write(frame)
         if writer.cut.flip and self._spec.flip_labels is not None:
             labels = np.array(self._spec.flip_labels)[labels]
         row["mask"][...], row["index"][...] = True, index

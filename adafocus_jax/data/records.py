@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -41,6 +41,16 @@ Choose = Callable[[int], Iterable[int]]
 """From a video's number of frames to the numbers of those wanted, each once, increasing."""
 Reduce = Callable[[int, int], int]
 """From a video's height and width in pixels to the factor (1, 2, 4 or 8) by which its frames may come smaller."""
+
+
+class Frame(NamedTuple):
+    """A decoded frame of a video."""
+
+    number: int
+    time_sec: float
+    """Where it stands in the video."""
+    pixels: np.ndarray
+    """``[H, W, 3]`` uint8 RGB; may be overwritten by the next frame."""
 
 
 def unreduced(height: int, width: int) -> int:
@@ -229,7 +239,7 @@ class Record:
 
     @property
     def times_sec(self) -> np.ndarray:
-        """``[T]`` float: frame i stands at i / fps seconds."""
+        """``[T]`` float: where the frames stand in the video."""
         return np.arange(len(self.frames)) / self.fps
 
     def frame(self, number: int) -> np.ndarray:
@@ -238,11 +248,11 @@ class Record:
         Raises:
             RecordError: the JPEG does not decode.
         """
-        ((_, frame),) = self.read(lambda _: (number,))
-        return frame
+        (frame,) = self.read(lambda _: (number,))
+        return frame.pixels
 
-    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
-        """Decodes the chosen frames: ``(number, frame)``; a frame holds until the next one is asked for.
+    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[Frame]:
+        """Decodes the chosen frames, one by one; frame i stands at i / fps seconds.
 
         A reduced frame has ``⌈side / factor⌉`` pixels a side: the JPEG's 8 × 8 cosines cut off at 8/factor, which
         keeps what the smaller image can show and takes less time.
@@ -264,7 +274,7 @@ class Record:
                         f"it has {height} × {width} pixels, frames before it {size[0]} × {size[1]}"
                     )
                 frame = simplejpeg.decode_jpeg(self.frames[number], min_factor=factor, buffer=space, **least)
-            yield number, frame
+            yield Frame(number, number / self.fps, frame)
 
     @contextlib.contextmanager
     def _names_frame(self, number: int) -> Iterator[None]:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from adafocus_jax.data.annotations import Entry, read_splits
 from adafocus_jax.data.decode import DecodeError
 from adafocus_jax.data.entries import ReadOptions, iter_chosen
 from adafocus_jax.data.records import (
     SCRATCH,
     Choose,
+    Frame,
     RecordError,
     Reduce,
     is_complete,
@@ -41,8 +40,8 @@ class VideoData(Protocol):
     def name(self) -> str:
         """What the video is called in lists and reports."""
 
-    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
-        """Decodes the chosen frames: ``(number, frame [H, W, 3] uint8)``; each holds until the next."""
+    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[Frame]:
+        """Decodes the chosen frames, one by one."""
 
 
 class Source(Protocol):
@@ -79,8 +78,8 @@ class Video:
         """What the video is called in lists and reports."""
         return self.entry.name
 
-    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[tuple[int, np.ndarray]]:
-        """Decodes it once, up to its end, or a segment twice, and yields the chosen frames: ``(number, frame)``.
+    def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[Frame]:
+        """Decodes it once, up to its end, or a segment twice, and yields the chosen frames.
 
         Raises:
             RecordError: it does not decode.
@@ -94,10 +93,11 @@ class Video:
             return choose(num_frames)
 
         try:
-            for number, frame in iter_chosen(self.entry, wanted, short_side=SHORT_SIDE, options=self.options):
-                height, width, _ = frame.shape
+            for frame in iter_chosen(self.entry, wanted, short_side=SHORT_SIDE, options=self.options):
+                height, width, _ = frame.pixels.shape
                 factor = factor or reduce(height, width)
-                yield number, resize(frame, -(-height // factor), -(-width // factor))
+                small = resize(frame.pixels, -(-height // factor), -(-width // factor))
+                yield frame._replace(pixels=small)
         except (DecodeError, OSError) as error:
             raise RecordError(f"{self.entry.path} does not decode: {error}") from error
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import av
-import numpy as np
 
 from adafocus_jax.data.decode import rgb_converter
+from adafocus_jax.data.records import Frame
 
 
 class UnusualVideoError(Exception):
     """A file that ``decode.read_chosen`` must read."""
 
 
-def iter_sparse(
-    path: str, choose: Callable[[int], Iterable[int]], *, short_side: int
-) -> Iterator[tuple[int, np.ndarray]]:
+def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side: int) -> Iterator[Frame]:
     """Yields the chosen frames, exactly those of ``decode.read_chosen``, in less time and one at a time.
 
     Frames that others are predicted from are all decoded. Of the rest, in most files about half, only the wanted
@@ -27,9 +25,6 @@ def iter_sparse(
         choose: from the number of frames to the numbers wanted, each once, increasing.
         short_side: of the frames in pixels.
 
-    Returns:
-        (number, ``[H, W, 3]`` uint8 RGB) each.
-
     Raises:
         UnusualVideoError: the file is of another codec, rotated, damaged or in any way unusual, which may show only
             when some frames were yielded.
@@ -38,14 +33,15 @@ def iter_sparse(
     convert = rgb_converter(short_side)
     with _open(path) as container:
         packets = _packets(container)
-        stamps = sorted({packet.pts for packet in packets if packet.size and not packet.is_discard})
+        stamps = _stamps(packets)
+        second = float(container.streams.video[0].time_base or 1)
         numbers = list(choose(len(stamps)))
         frames = _decode(packets, {stamps[number] for number in numbers})
         for number in numbers:
             frame = next(frames, None)
             if frame is None or frame.pts != stamps[number] or frame.is_corrupt or frame.rotation:
                 raise UnusualVideoError(path)
-            yield number, convert(frame)
+            yield Frame(number, (stamps[number] - stamps[0]) * second, convert(frame))
 
 
 def _open(path: str) -> av.container.InputContainer:
@@ -63,10 +59,15 @@ def _packets(container: av.container.InputContainer) -> list[av.Packet]:
         packets = list(container.demux(stream)) if stream.codec_context.name == "h264" else []
     except (av.error.FFmpegError, IndexError) as error:
         raise UnusualVideoError(container.name) from error
-    shown = [packet.pts for packet in packets if packet.size and not packet.is_discard]
-    if not shown or None in shown or len(set(shown)) != stream.frames:
+    if not stream.frames or len(_stamps(packets)) != stream.frames:
         raise UnusualVideoError(container.name)
     return packets
+
+
+def _stamps(packets: list[av.Packet]) -> list[int]:
+    """The timestamps of the frames that are shown, in order."""
+    shown = {packet.pts for packet in packets if packet.size and not packet.is_discard}
+    return sorted(stamp for stamp in shown if stamp is not None)
 
 
 def _decode(packets: list[av.Packet], wanted: set[int]) -> Iterator[av.VideoFrame]:

@@ -11,8 +11,8 @@ import numpy as np
 from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.decode import DecodeError
 from adafocus_jax.data.pipeline import load_clip
-from adafocus_jax.data.records import Record, RecordSource
 from adafocus_jax.data.sampling import segment_indices
+from adafocus_jax.data.sources import Source, VideoData
 from adafocus_jax.early_exit import ExitPolicy
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import usable_exits
@@ -64,8 +64,8 @@ def predict_videos(
         yield video_prediction(str(path), classes, clip.frames, clip.times_sec, found, 0, exit_gflops, policy)
 
 
-def record_predictions(
-    source: RecordSource,
+def source_predictions(
+    source: Source,
     spec: ClipSpec,
     classes: tuple[str, ...],
     predictions: Predictions,
@@ -74,28 +74,35 @@ def record_predictions(
     *,
     count: int,
 ) -> Iterator[VideoPrediction]:
-    """The ``count`` first records of ``source`` that ``predictions`` hold; ``extra`` has their ``true_class``.
+    """The ``count`` first videos of ``source`` that ``predictions`` hold; ``extra`` has their ``true_class``.
 
     Raises:
-      RecordError: a record does not read.
+      RecordError: a video does not read.
     """
     for row in np.argsort(predictions.index)[:count].tolist():
-        record = source[int(predictions.index[row])]
-        frames, times_sec = _test_frames(record, spec)
+        video = source[int(predictions.index[row])]
+        frames, times_sec = _test_frames(video, spec)
         found = video_prediction(
-            record.name, classes, frames, times_sec, predictions, row, exit_gflops, policy
+            video.name, classes, frames, times_sec, predictions, row, exit_gflops, policy
         )
-        found.extra["true_class"] = ", ".join(source.classes[label] for label in record.labels)
+        found.extra["true_class"] = ", ".join(source.classes[label] for label in video.labels)
         yield found
 
 
-def _test_frames(record: Record, spec: ClipSpec) -> tuple[np.ndarray, np.ndarray]:
+def _test_frames(video: VideoData, spec: ClipSpec) -> tuple[np.ndarray, np.ndarray]:
     """The candidates as ``eval_batches`` cuts them, ``[N, S, S, 3]`` uint8, and when they stand, ``[N]`` seconds."""
     frames = np.empty((spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8)
-    writer = ClipWriter(spec, [frames], None)
-    for number, frame in record.read(writer.choose, writer.reduce):
-        writer.write(number, frame)
-    return frames, record.times_sec[segment_indices(len(record.frames), spec.num_candidates)]
+    writer, times, numbers = ClipWriter(spec, [frames], None), dict[int, float](), np.array([])
+
+    def choose(num_frames: int) -> list[int]:
+        nonlocal numbers
+        numbers = segment_indices(num_frames, spec.num_candidates)
+        return writer.choose(num_frames)
+
+    for frame in video.read(choose, writer.reduce):
+        writer.write(frame)
+        times[frame.number] = frame.time_sec
+    return frames, np.array([times[number] for number in numbers])
 
 
 def video_prediction(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -249,7 +250,13 @@ def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
     if isinstance(model, AdaFocus) and not model.whole_frames:
         model = model.clone(spatial="learned", temporal="learned")
     batch = VideoBatch(frames=frames(model.num_candidates), glance=glance)
-    return jax.jit(model.init)(rng, batch)
+    return _init_function(model)(rng, batch)
+
+
+@functools.lru_cache(maxsize=16)
+def _init_function(model: VideoModel) -> Callable[..., dict[str, Any]]:
+    """The same for the same model, so that shapes and values come of one trace."""
+    return cast(Callable[..., dict[str, Any]], jax.jit(model.init))
 
 
 def _look_up(what: str, table: Mapping[str, Callable[..., nn.Module]], name: str) -> Callable[..., nn.Module]:

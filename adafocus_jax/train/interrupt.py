@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
-from collections.abc import Iterator
 from types import FrameType
 
 import jax
@@ -14,7 +12,7 @@ from adafocus_jax.train.processes import largest_over_processes
 
 
 class StopRequestedError(Exception):
-    """A signal came while something long was under way that need not be finished."""
+    """A signal came while something long is under way that need not be finished."""
 
 
 class StopSignals:
@@ -28,7 +26,6 @@ class StopSignals:
         self._agreed: int | None = None
         self._share = largest_over_processes() if jax.process_count() > 1 else None
         self._shared: jax.Array | None = None
-        self._interruptible = False
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> StopSignals:
@@ -52,19 +49,13 @@ class StopSignals:
             told, self._shared = self._shared, self._share(self._received or 0)
             self._agreed = None if told is None else int(told.addressable_data(0)) or None
 
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """A block that a signal ends at once, quietly, if the process is alone. ``signal`` tells whether it did."""
-        self._interruptible = self._share is None
-        try:
-            with contextlib.suppress(StopRequestedError):
-                yield
-        finally:
-            self._interruptible = False
+    def check(self) -> None:
+        """As ``share``, between the parts of what need not be finished; raises StopRequestedError if a signal came."""
+        self.share()
+        if self.signal is not None:
+            raise StopRequestedError
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._received is not None:
             raise KeyboardInterrupt
         self._received = number
-        if self._interruptible:
-            raise StopRequestedError

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_NOTICE_SEC = 30.0
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -151,11 +152,21 @@ class ProgressView:
         self.note(f"step {step}/{self._num_steps}  {describe_losses(values)}  {pace}".rstrip())
 
     @contextlib.contextmanager
-    def doing(self, what: str) -> Iterator[None]:
-        """Says beside the bar that something else than training takes the time."""
+    def doing(self, what: str) -> Iterator[Callable[[int], None]]:
+        """Says that something else than training takes the time; what it yields counts this process's videos."""
         before = self._bar.tasks[0].description
         self._bar.update(self._task, description=what)
-        yield
+        total, said = 0, time.monotonic()
+
+        def count(videos: int) -> None:
+            nonlocal total, said
+            total += videos
+            self._bar.update(self._task, description=f"{what}, {total} videos")
+            if not self._live and time.monotonic() - said > _NOTICE_SEC:
+                self.note(f"{what}, {total} videos so far")
+                said = time.monotonic()
+
+        yield count
         self._bar.update(self._task, description=before)
 
     def note(self, text: str) -> None:

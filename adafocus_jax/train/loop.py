@@ -7,7 +7,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,11 @@ import numpy as np
 from adafocus_jax.checkpoint import FOLDER, Checkpoints
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import VideoModel, init_variables
-from adafocus_jax.train.interrupt import StopSignals
+from adafocus_jax.train.interrupt import StopRequestedError, StopSignals
 from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView, describe_not_finite
 from adafocus_jax.train.memory import check_memory
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
-from adafocus_jax.train.processes import require_same
+from adafocus_jax.train.processes import naming_lost_processes, require_same
 from adafocus_jax.train.profiler import Profiler
 from adafocus_jax.train.state import TrainState, create_state, run_keys
 from adafocus_jax.train.step import (
@@ -41,8 +41,9 @@ log = logging.getLogger(__name__)
 
 Batches = Callable[[int], Iterable[Mapping[str, np.ndarray]]]
 """From the first step wanted to the batches of this process from there on, fields of ``VideoBatch``."""
-Evaluate = Callable[[dict[str, Any]], Mapping[str, float | np.ndarray]]
-"""From ``{"params", "batch_stats"}`` on the host to named numbers, and pictures as RGB uint8 ``[H, W, 3]``."""
+Evaluate = Callable[[dict[str, Any], Callable[[int], None]], Mapping[str, float | np.ndarray]]
+"""From ``{"params", "batch_stats"}`` on the host to named numbers, and pictures as RGB uint8 ``[H, W, 3]``. Calls its
+second argument after each batch, in all processes equally often, with the number of videos: a signal ends it there."""
 Initialize = Callable[[dict[str, Any]], dict[str, Any]]
 """From fresh ``{"params", "batch_stats"}`` on the host to those to start from."""
 
@@ -89,6 +90,7 @@ class TrainingDivergedError(RuntimeError):
     """A loss or a gradient is no longer finite. The message is one line with step, terms and last checkpoint."""
 
 
+@naming_lost_processes()
 def train(
     model: VideoModel,
     batches: Batches,
@@ -124,6 +126,7 @@ def train(
     Raises:
       UserError: a batch that the devices do not divide, shapes or memory that do not fit, a workdir of another run.
       TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
+      ProcessLostError: another process of the run has died.
     """
     check_batch_size(options.batch_size, jax.device_count(), options.accumulate)
     step, create = make_step_and_state(model, options, optimizer, loss)
@@ -320,8 +323,13 @@ class _Run:
         """The numbers; none if a signal came meanwhile."""
         assert self.evaluate is not None
         found: Mapping[str, float | np.ndarray] = {}
-        with self.view.doing("evaluating"), self.signals.interruptible():
-            found = self.evaluate(host.variables)
+        with self.view.doing("evaluating") as count, suppress(StopRequestedError):
+
+            def progress(videos: int) -> None:
+                count(videos)
+                self.signals.check()
+
+            found = self.evaluate(host.variables, progress)
         pictures = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
         metrics = {name: float(value) for name, value in found.items() if name not in pictures}
         if metrics:

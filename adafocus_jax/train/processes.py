@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from adafocus_jax.errors import UserError
+from adafocus_jax.errors import ProcessLostError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,24 @@ def in_cluster(environ: Mapping[str, str]) -> bool:
     # JAX sets the first where it finds TPUs; without the second it asks the machine's metadata for the pod.
     asks = "TPU_ML_PLATFORM" in environ and "TPU_SKIP_MDS_QUERY" not in environ
     return slurm or "," in hosts or asks
+
+
+@contextlib.contextmanager
+def naming_lost_processes() -> Iterator[None]:
+    """Raises ProcessLostError for what JAX says in the block where another process of the run has died.
+
+    Where JAX says nothing, as it waits for what will not come, it ends this process ``HEARTBEAT_SEC`` later.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        said = str(error).partition("\n")[0][:300]
+        raise ProcessLostError(
+            f"another process of the run ended or cannot be reached ({said}): see what it said, and start the same "
+            "command on all of them to go on from the last checkpoint"
+        ) from error
 
 
 def require_same(value: int, message: str) -> None:

@@ -5,32 +5,32 @@ from __future__ import annotations
 import numpy as np
 
 from adafocus_jax.data.pipeline import ClipSpec
-from adafocus_jax.data.records import RecordSource
+from adafocus_jax.data.sources import Source
 from adafocus_jax.evaluate.predict import Predictions
-from adafocus_jax.evaluate.videos import record_predictions
+from adafocus_jax.evaluate.videos import source_predictions
 from adafocus_jax.visualize.curves import temporal_weights
 from adafocus_jax.visualize.frames import contact_sheet
 
 
 def evaluation_pictures(
-    source: RecordSource, spec: ClipSpec, predictions: Predictions, count: int
+    source: Source, spec: ClipSpec, predictions: Predictions, count: int
 ) -> dict[str, np.ndarray]:
     """Draws the ``count`` first videos, the same at every evaluation, from what it predicted anyway.
 
     Args:
-      source: the records that were predicted.
+      source: the videos that were predicted.
       spec: how their clips are cut.
-      predictions: of these records.
+      predictions: of these videos.
       count: how many; 0: none.
 
     Returns:
       RGB ``uint8 [H, 960, 3]`` by name: ``VIDEO/frames`` (chosen frames, boxes, patches), ``VIDEO/weights``.
 
     Raises:
-      RecordError: a record does not read.
+      RecordError: a video does not read.
     """
     # Neither picture shows a cost, which would take seconds to count.
     unknown = np.full(predictions.exit_logits.shape[1], np.nan)
-    videos = record_predictions(source, spec, source.classes, predictions, unknown, count=count)
+    videos = source_predictions(source, spec, source.classes, predictions, unknown, count=count)
     draw = {"frames": contact_sheet, "weights": temporal_weights}
     return {f"{video.name}/{kind}": picture(video) for video in videos for kind, picture in draw.items()}

@@ -40,10 +40,11 @@ def save_run(workdir: Path, config: dict, step: int) -> None:
         )
 
 
-def test_a_run_with_its_records(records, tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["records", "videos"])
+def test_a_run_with_its_data(kind, records, tmp_path, capsys):
     config = base_config("uni_adafocus_tiny")
     config.model.update(SMALL)
-    config.data.update({"dir": str(records), "resize": 48})
+    config.data.update({"dir": str(records.with_name(kind)), "resize": 48})
     config.train.update({"batch_size": 8, "epochs": 80.0})
     settings = for_classes(config.to_dict(), open_records(records, "val").classes)
     save_run(tmp_path / "run", settings, step=60)

@@ -77,8 +77,8 @@ def test_any_video_fills_any_clip(height, width, size, num_frames, counts, seed)
     clips = [np.full((count, size, size, 3), 255, np.uint8) for count in counts]
     rng = None if seed is None else np.random.default_rng(seed)
     writer = ClipWriter(ClipSpec(counts[0], size), clips, rng)
-    for number, frame in Record(jpegs, (0,), "v", 1.0, "v").read(writer.choose, writer.reduce):
-        writer.write(number, frame)
+    for frame in Record(jpegs, (0,), "v", 1.0, "v").read(writer.choose, writer.reduce):
+        writer.write(frame)
     draws = None if seed is None else np.random.default_rng(seed)
     for clip, count in zip(clips, counts, strict=True):
         levels = 40 * segment_indices(num_frames, count, draws)
@@ -114,9 +114,9 @@ def test_a_reduced_jpeg_is_closer_to_the_ideal_than_averaging_the_whole_one():
     record = Record([encode_frame(frame, 95)], (0,), "v", 1.0, "v")
     clips = np.zeros((2, 1, 112, 112, 3), np.uint8)
     writer = ClipWriter(ClipSpec(1, 112, resize=112), [clips[0]], None)
-    ((number, half),) = record.read(writer.choose, writer.reduce)
-    assert half.shape == (120, 160, 3)
-    writer.write(number, half)
+    (half,) = record.read(writer.choose, writer.reduce)
+    assert half.pixels.shape == (120, 160, 3)
+    writer.write(half)
     apply_cut(record.frame(0), writer.cut, clips[1, 0])
     size = (writer.cut.width, writer.cut.height)
     ideal = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)).astype(float)

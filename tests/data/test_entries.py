@@ -6,7 +6,7 @@ import pytest
 import simplejpeg
 
 from adafocus_jax.data.annotations import Entry
-from adafocus_jax.data.entries import ReadOptions, iter_chosen, read_entry
+from adafocus_jax.data.entries import ReadOptions, iter_chosen, iter_entry, read_entry
 from adafocus_jax.errors import UserError
 
 
@@ -47,17 +47,19 @@ def test_chosen_frames_of_each_kind_are_those_of_the_whole(kind, segment, tmp_pa
         "volume": lambda: write_volume(tmp_path / "v.nii"),
     }[kind]
     entry, options = Entry(str(write()), (0,), "name", segment), ReadOptions(5.0, axis=0, window=(0.0, 9.0))
-    everything = read_entry(entry, short_side=8, max_fps=None, options=options).frames
+    whole = iter_entry(entry, short_side=8, max_fps=None, options=options)
+    everything = list(whole)
     counts = []
 
     def every_other(count):
         counts.append(count)
         return range(1, count, 2)
 
-    numbers, chosen = zip(*iter_chosen(entry, every_other, short_side=8, options=options), strict=True)
+    chosen = list(iter_chosen(entry, every_other, short_side=8, options=options))
     assert counts[-1] == len(everything)
-    assert numbers == tuple(range(1, len(everything), 2))
-    np.testing.assert_array_equal(chosen, everything[1::2])
+    for frame, number in zip(chosen, range(1, len(everything), 2), strict=True):
+        assert (frame.number, frame.time_sec) == (number, pytest.approx(everything[number][0]))
+        np.testing.assert_array_equal(frame.pixels, everything[number][1])
 
 
 def test_images_that_are_not_chosen_are_not_read(tmp_path):
@@ -66,7 +68,7 @@ def test_images_that_are_not_chosen_are_not_read(tmp_path):
         (folder / f"{number}.jpg").write_bytes(b"no image")
     entry = Entry(str(folder), (0,), "v")
     frames = iter_chosen(entry, lambda count: (1, count - 2), short_side=9, options=ReadOptions())
-    assert [(number, round(frame.mean())) for number, frame in frames] == [(1, 10), (4, 40)]
+    assert [(frame.number, round(frame.pixels.mean())) for frame in frames] == [(1, 10), (4, 40)]
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,11 @@ def test_frames_that_nothing_needs_are_skipped_and_the_rest_is_the_same(textured
     assert needed < 45, "the file is not one that the test is about"
     for numbers in ([0, 1, 2, 7, 30, 31, 58, 59], [40], list(range(60))):
         sparse = iter_sparse(str(textured), lambda _, numbers=numbers: numbers, short_side=40)
-        expected = read_chosen(textured, lambda _, numbers=numbers: np.array(numbers), short_side=40).frames
-        got, frames = zip(*sparse, strict=True)
+        expected = read_chosen(textured, lambda _, numbers=numbers: np.array(numbers), short_side=40)
+        got, times_sec, frames = zip(*sparse, strict=True)
         assert list(got) == numbers
-        np.testing.assert_array_equal(frames, expected)
+        np.testing.assert_allclose(times_sec, expected.times_sec, atol=1e-6)
+        np.testing.assert_array_equal(frames, expected.frames)
 
 
 @pytest.mark.parametrize("unusual", ["turned", "mpeg4", "cut", "text", "none"])
@@ -96,8 +97,8 @@ def test_clips_of_videos_depend_on_seed_and_step_alone(video_folder):
 def test_small_clips_of_large_videos_are_reduced_first(video_folder):
     video = open_data(video_folder, "train")[0]
     for factor, side in ((1, 256), (4, 64)):
-        ((number, frame),) = video.read(lambda count: [2], lambda height, width: factor)  # noqa: B023
-        assert (number, min(frame.shape[:2])) == (2, side)
+        (frame,) = video.read(lambda count: [2], lambda height, width: factor)  # noqa: B023
+        assert (frame.number, min(frame.pixels.shape[:2])) == (2, side)
 
 
 def test_class_folders_of_frame_folders(tmp_path):

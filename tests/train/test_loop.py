@@ -43,7 +43,7 @@ def uninterrupted(toy, tmp_path_factory):
     scores = iter([30.0, 20.0, 10.0])
     picture = np.zeros((4, 4, 3), np.uint8)
 
-    def evaluate(variables):
+    def evaluate(variables, progress):
         return {"top1": next(scores), "top5": 99.0, "clip/frames": picture}
 
     result = toy.run(workdir, eval_every=4, evaluate=evaluate)
@@ -107,8 +107,10 @@ def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterru
 
 
 def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_path):
-    def evaluate(variables):
+    def evaluate(variables, progress):
+        progress(1)
         os.kill(os.getpid(), signal.SIGINT)
+        progress(1)
         raise AssertionError("evaluation went on")
 
     result = toy.run(tmp_path, eval_every=5, evaluate=evaluate)
@@ -232,4 +234,4 @@ def test_evaluations_in_training_compile_once(toy, monkeypatch):
 
 def test_an_unknown_best_metric_is_named(toy, tmp_path):
     with pytest.raises(UserError, match="no metric 'mAP' to choose the best by: evaluation yields top1"):
-        toy.run(tmp_path, steps=1, best_metric="mAP", evaluate=lambda variables: {"top1": 1.0})
+        toy.run(tmp_path, steps=1, best_metric="mAP", evaluate=lambda variables, progress: {"top1": 1.0})

@@ -2,7 +2,8 @@
 
 As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP]`` trains for 12 steps; the process kills itself, asks
 itself to stop, or finds the disk full, when the batch of that step is asked for. With ``records=DIR`` it trains for 24
-steps on those, with synchronised norm, and is scored on them; ``join=HOST:PORT,N,ID`` makes it one of several.
+steps on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID``
+makes it one of several.
 """
 
 import logging
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from adafocus_jax.cli.main import status_of
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records import open_records
 from adafocus_jax.evaluate.evaluators import classification
@@ -152,15 +154,17 @@ def own_share():
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
-def evaluate_on(source, variables):
+def evaluate_on(source, variables, progress=None, late=None):
     """Scores, found by all processes together."""
+    if late:
+        os.kill(os.getpid(), signal.SIGTERM)
     predict = make_predict_function(Toy(len(source.classes)), variables)
     batches = eval_batches(source, CLIP, batch_size=BATCH, **own_share())
-    own = predict_split(predict, (VideoBatch(**batch) for batch in batches))
+    own = predict_split(predict, (VideoBatch(**batch) for batch in batches), progress)
     return dict(classification(gather_predictions(own)))
 
 
-def run_on_records(workdir, directory, *, parallel="pmap", at=None):
+def run_on_records(workdir, directory, *, parallel="pmap", at=None, late=None):
     """Trains on records with synchronised norm, this process on its share, and is scored on all of them."""
     source = open_records(directory, "train")
 
@@ -180,7 +184,7 @@ def run_on_records(workdir, directory, *, parallel="pmap", at=None):
         loss=loss,
         batch_shapes=shapes(),
         config={},
-        evaluate=partial(evaluate_on, source),
+        evaluate=partial(evaluate_on, source, late=late),
     )
 
 
@@ -191,7 +195,7 @@ def fill_disk(saved):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
-def main(workdir, die=None, stop=None, full=None, records=None, join=None, parallel="pmap"):
+def main(workdir, die=None, stop=None, full=None, records=None, late=None, join=None, parallel="pmap"):
     """The script."""
     signals = {die: signal.SIGKILL, stop: signal.SIGTERM}
     events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
@@ -202,12 +206,16 @@ def main(workdir, die=None, stop=None, full=None, records=None, join=None, paral
         coordinator, *numbers = join.split(",")
         connect(coordinator or None, *map(int, numbers))
     if records:
-        return run_on_records(workdir, records, parallel=parallel, at=events)
+        return run_on_records(workdir, records, parallel=parallel, at=events, late=late)
     return run(workdir, at=events)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)
-    result = main(sys.argv[1], **dict(word.split("=", 1) for word in sys.argv[2:]))
-    sys.exit(128 + result.signal if result.signal else 0)
+
+    def work():
+        result = main(sys.argv[1], **dict(word.split("=", 1) for word in sys.argv[2:]))
+        return 128 + result.signal if result.signal else 0
+
+    sys.exit(status_of("toy", work))

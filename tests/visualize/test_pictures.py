@@ -8,7 +8,7 @@ import pytest
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches
 from adafocus_jax.data.records import Record, encode_frame
 from adafocus_jax.evaluate.predict import Predictions
-from adafocus_jax.evaluate.videos import record_predictions
+from adafocus_jax.evaluate.videos import source_predictions
 from adafocus_jax.visualize.pictures import evaluation_pictures
 
 SPEC = ClipSpec(num_candidates=4, image_size=16, resize=20, num_glance=2)
@@ -49,7 +49,7 @@ def predictions() -> Predictions:
 
 def test_records_are_shown_as_the_model_saw_them(predictions):
     costs = np.arange(3.0)
-    shown = list(record_predictions(Source(), SPEC, Source().classes, predictions, costs, count=9))
+    shown = list(source_predictions(Source(), SPEC, Source().classes, predictions, costs, count=9))
     (batch,) = eval_batches(Source(), SPEC, batch_size=5)
     assert [video.name for video in shown] == [f"videos/{index}.mp4" for index in (0, 1, 3, 4)]
     for video, index, row in zip(shown, (0, 1, 3, 4), (1, 3, 2, 0), strict=True):
