@@ -27,6 +27,7 @@ from adafocus_jax.ops.temporal_logits import (
 from adafocus_jax.types import Array, Draws, ModelOutput, PassOutput, VideoBatch
 
 SpatialMode = Literal["learned", "centre", "random", "gaussian"]
+SpatialEstimator = Literal["proxy", "interpolation"]
 TemporalMode = Literal["learned", "uniform", "random"]
 TemporalEstimator = Literal["exact", "monte_carlo", "straight_through"]
 
@@ -93,6 +94,9 @@ class AdaFocus(nn.Module):
     side_limits: tuple[float, float] = (3 / 7, 1.0)
     """Smallest and largest side of a box, as fractions of the image. (1, 1): whole frames, nothing to choose."""
     spatial: SpatialMode = "learned"
+    spatial_estimator: SpatialEstimator = "proxy"
+    """How boxes learn: by a proxy that crops feature maps, or through the pixels of the patches, whose bilinear
+    interpolation is differentiable in the box (Wang et al., *AdaFocus V2*, CVPR 2022)."""
     temporal: TemporalMode = "learned"
     temporal_estimator: TemporalEstimator = "exact"
     straight_through: Literal["gate", "pixels"] = "gate"
@@ -235,7 +239,7 @@ class AdaFocus(nn.Module):
         return x if self.policy_trains_encoder else jax.lax.stop_gradient(x)
 
     def _actions(self, maps: Array, draws: Draws | None, train: bool) -> tuple[Array, Array | None]:
-        """Actions ``[B, G or 1, 4]`` and the proxy's logits ``[B, K]``, through which alone they are trained.
+        """Actions ``[B, G or 1, 4]`` and the proxy's logits ``[B, K]``, through which alone they are trained then.
 
         The proxy cuts each feature map by the box that its action stands for, and classifies the average.
         """
@@ -243,6 +247,8 @@ class AdaFocus(nn.Module):
         if self.spatial != "learned":
             return self._control_actions(batch, 1 if self.box_per_video else num_glance, draws), None
         actions = self.spatial_policy(maps, train)
+        if self.spatial_estimator == "interpolation":
+            return actions, None
         # P // 32 of 7 cells at the published sizes; 3 of 5 in X3D.
         crop_size = max(1, round(self.patch_size * height / self.image_size))
         low, high = (side * crop_size / self.patch_size for side in self._side_limits_px)
@@ -322,10 +328,12 @@ class AdaFocus(nn.Module):
         return jnp.split(features, len(passes))
 
     def cut_patches(self, frames: Array, boxes: Array) -> Array:
-        """Patches ``[B, F, P, P, 3]`` of normalised frames; the policies never learn through these pixels."""
+        """Patches ``[B, F, P, P, 3]`` of normalised frames; boxes learn through these pixels by interpolation alone."""
         if self.whole_frames and self.patch_size == self.image_size:
             return frames
-        return crop_patches(frames, jax.lax.stop_gradient(boxes), self.patch_size, self.crop)
+        if self.spatial_estimator != "interpolation":
+            boxes = jax.lax.stop_gradient(boxes)
+        return crop_patches(frames, boxes, self.patch_size, self.crop)
 
     def classify(
         self,

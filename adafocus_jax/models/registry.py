@@ -14,7 +14,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from adafocus_jax.errors import UserError
-from adafocus_jax.models.adafocus import AdaFocus, SpatialMode, TemporalEstimator, TemporalMode
+from adafocus_jax.models.adafocus import (
+    AdaFocus,
+    SpatialEstimator,
+    SpatialMode,
+    TemporalEstimator,
+    TemporalMode,
+)
 from adafocus_jax.models.heads import LinearHead
 from adafocus_jax.models.layers import BatchNorm
 from adafocus_jax.models.mobilenet_v2 import MOBILENET_V2_TINY, MobileNetV2
@@ -167,6 +173,7 @@ CANDIDATES_PER_FOCUS = 3
 _CHOICES = {
     "spatial": get_args(SpatialMode),
     "temporal": get_args(TemporalMode),
+    "spatial_estimator": get_args(SpatialEstimator),
     "temporal_estimator": get_args(TemporalEstimator),
     "straight_through": ("gate", "pixels"),
     "crop": get_args(CropMethod),
@@ -181,8 +188,9 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
       name: a key of ``MODELS``.
       num_classes: ``K``.
       **arguments: any field of the model's class (``num_glance``, ``num_candidates``, ``num_focus``, ``image_size``,
-        ``glance_size``, ``patch_size``, ``side_limits``, ``spatial``, ``temporal``, ``temporal_estimator``,
-        ``dropout``, …); ``global_encoder``, ``local_encoder`` (``encoder`` in plain classifiers) by name in
+        ``glance_size``, ``patch_size``, ``side_limits``, ``spatial``, ``spatial_estimator``, ``temporal``,
+        ``temporal_estimator``, ``dropout``, …); ``global_encoder``, ``local_encoder`` (``encoder`` in plain
+        classifiers) by name in
         ``ENCODERS``; ``head`` by name in ``HEADS``; ``width``, a multiplier of the encoders' channels; ``dtype``
         (``float32`` or ``bfloat16``: type of the activations); ``remat``, a regex for blocks of the encoders that are
         computed again in the backward pass to save memory (``.*``: all; ``layer[12]_.*``: two stages of a ResNet);
@@ -240,7 +248,7 @@ def model_defaults(name: str) -> dict[str, Any]:
 def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
     """Fresh ``{"params", "batch_stats"}``, initialised as the original networks are. Needs no data.
 
-    Controls get the parameters of both policies too, so that all of them run on one checkpoint.
+    Controls get the parameters of both policies and of the proxy too, so that all of them run on one checkpoint.
     """
 
     def frames(count: int) -> Array:
@@ -248,7 +256,7 @@ def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
 
     glance = frames(model.num_glance) if isinstance(model, AdaFocus) and model.separate_glance else None
     if isinstance(model, AdaFocus) and not model.whole_frames:
-        model = model.clone(spatial="learned", temporal="learned")
+        model = model.clone(spatial="learned", spatial_estimator="proxy", temporal="learned")
     batch = VideoBatch(frames=frames(model.num_candidates), glance=glance)
     return _init_function(model)(rng, batch)
 

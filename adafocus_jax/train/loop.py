@@ -173,7 +173,13 @@ def make_step_and_state(
         skip_not_finite=options.on_nan == "skip",
         devices=devices,
     )
-    return step, partial(create_state, model, sgd.transform, options.seed)
+    # It runs once: LLVM at its best would take longer over it than all else before the first step.
+    fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    on_cpu = jax.default_backend() == "cpu"
+    create = jax.jit(
+        partial(create_state, model, sgd.transform, options.seed), compiler_options=fast if on_cpu else None
+    )
+    return step, create
 
 
 def prefetch(

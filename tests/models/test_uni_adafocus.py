@@ -122,41 +122,56 @@ def test_training_runs_both_passes_and_reaches_every_parameter(variables, frames
     assert all(jax.tree.leaves(moved))
 
 
-def test_gradients_stop_where_the_method_says(variables, frames):
-    """Spatial policy and proxy learn from the proxy alone; the encoders do not learn from it."""
-    model = small_model()
+def term_of(model, variables, frames, term):
+    """From parameters to a term of the loss."""
     draws = sample_draws(jax.random.key(1), model, 2)
 
-    def gradient_of(term):
-        def loss(params):
-            out, _ = model.apply(
-                {**variables, "params": params},
-                VideoBatch(frames=frames),
-                train=True,
-                draws=draws,
-                mutable=["batch_stats"],
-            )
-            return getattr(uni_adafocus_loss(out, jnp.array([1, 3])), term)
+    def loss(params):
+        out, _ = model.apply(
+            {**variables, "params": params},
+            VideoBatch(frames=frames),
+            train=True,
+            draws=draws,
+            mutable=["batch_stats"],
+        )
+        return getattr(uni_adafocus_loss(out, jnp.array([1, 3])), term)
 
-        return {
-            group: float(sum(jnp.abs(leaf).sum() for leaf in jax.tree.leaves(leaves)))
-            for group, leaves in jax.jit(jax.grad(loss))(variables["params"]).items()
-        }
+    return loss
 
-    proxy = gradient_of("spatial")
-    assert {group for group, size in proxy.items() if size > 0} == {"spatial_policy", "proxy_head"}
-    temporal = gradient_of("temporal")
-    assert {group for group, size in temporal.items() if size > 0} == {
-        "temporal_policy",
-        "global_encoder",
-        "global_head",
-    }
-    exits = gradient_of("exits")
-    assert {group for group, size in exits.items() if size > 0} == {
-        "global_encoder",
-        "local_encoder",
-        "classifier",
-    }
+
+@pytest.mark.parametrize("estimator", ["proxy", "interpolation"])
+def test_gradients_stop_where_the_method_says(variables, frames, estimator):
+    """The spatial policy learns from the proxy alone, or from the patches' pixels; no encoder learns from the proxy."""
+    model = small_model(spatial_estimator=estimator)
+
+    def learning_from(term):
+        gradient = jax.jit(jax.grad(term_of(model, variables, frames, term)))(variables["params"])
+        return {k for k, leaves in gradient.items() if any(np.any(leaf) for leaf in jax.tree.leaves(leaves))}
+
+    by_proxy = estimator == "proxy"
+    assert learning_from("spatial") == ({"spatial_policy", "proxy_head"} if by_proxy else set())
+    assert learning_from("temporal") == {"temporal_policy", "global_encoder", "global_head"}
+    exits = {"global_encoder", "local_encoder", "classifier"}
+    assert learning_from("exits") == (exits if by_proxy else exits | {"spatial_policy"})
+
+
+def test_interpolation_gives_the_slope_of_recognition_as_boxes_move(variables):
+    """Against finite differences, on smooth frames and in the direction of steepest ascent."""
+    waves = np.sin(np.linspace(0, 3, 48))[:, None, None] * np.cos(np.linspace(0, 2, 48) + 1)[:, None]
+    shifts = np.random.default_rng(0).uniform(0.3, 1, (2, 8, 1, 1, 3))
+    frames = (2 * shifts * waves).astype(np.float32)
+    model = small_model(spatial_estimator="interpolation")
+    loss = jax.jit(term_of(model, variables, frames, "exits"))
+    params = variables["params"]
+    gradient = jax.grad(loss)(params)["spatial_policy"]["conv4"]["kernel"]
+    length = float(jnp.linalg.norm(gradient))
+
+    def at(step):
+        conv4 = {"kernel": params["spatial_policy"]["conv4"]["kernel"] + step * gradient / length}
+        return float(loss({**params, "spatial_policy": {**params["spatial_policy"], "conv4": conv4}}))
+
+    step = 5e-4  # more crosses the kinks of the network
+    assert (at(step) - at(-step)) / (2 * step) == pytest.approx(length, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +223,7 @@ def test_the_full_model_has_the_published_shapes():
         ({"name": "adafocuss"}, "unknown model 'adafocuss': choose one of uni_adafocus"),
         ({"num_glances": 8}, "unknown model argument 'num_glances': did you mean 'num_glance'"),
         ({"temporal_estimator": "exakt"}, "choose one of exact, monte_carlo, straight_through"),
+        ({"spatial_estimator": "pixels"}, "choose one of proxy, interpolation"),
         ({"dtype": "float16"}, "choose one of float32, bfloat16"),
         ({"global_encoder": "vgg"}, "unknown encoder 'vgg': choose one of"),
         ({"num_focus": 99}, "num_focus=99 exceeds num_candidates=48"),
