@@ -27,6 +27,7 @@ from adafocus_jax.config import (
 )
 from adafocus_jax.data.clips import warn_of_flips
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
+from adafocus_jax.data.storage import is_remote
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
@@ -108,6 +109,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains; returns the figures of the last evaluation."""
+    if is_remote(args.workdir):
+        raise UserError(
+            f"--workdir {args.workdir} is an address: give a folder, which all machines see (a mounted bucket, NFS)"
+        )
     connect(args.coordinator, args.num_processes, args.process_id)
     settings = load_config(args.config, [*args.settings, *_short_settings(args)])
     data = settings["data"]

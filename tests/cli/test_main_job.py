@@ -164,6 +164,10 @@ def test_bad_videos_are_named_and_do_not_stop_the_others(job, tmp_path, capsys):
             ["train", "--config", "{root}/configs/demo.py", "--workdir", "{job}/other"],
             "no data: give --data DIR",
         ),
+        (
+            ["train", "--config", "{root}/configs/demo.py", "--workdir", "gs://bucket/run"],
+            "--workdir gs://bucket/run is an address",
+        ),
         (["train", "{demo}", "--config.optimizer.lrr=1"], 'Did you mean "lr" instead of "lrr"'),
         (["train", "{demo}", "--config.train.batch_size=6"], "6"),
         (["train", "{demo}", "--config.train.batch_size=64"], "more than the 20 training videos"),

@@ -28,6 +28,13 @@ def small_model(**arguments):
     return create_model("uni_adafocus_tiny", num_classes=5, **{**SMALL, **arguments})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compile_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def variables():
     return init_variables(small_model(), jax.random.key(0))
@@ -42,15 +49,19 @@ def evaluate(model, variables, frames, **batch):
     return jax.jit(lambda v, b: model.apply(v, b))(variables, VideoBatch(frames=frames, **batch))
 
 
+def training_pass(model, variables, frames, draws, params):
+    return model.apply(
+        {**variables, "params": params},
+        VideoBatch(frames=frames),
+        train=True,
+        draws=draws,
+        mutable=["batch_stats"],
+    )
+
+
 def step(model, variables, frames, draws, labels=(1, 3)):
     def loss(params):
-        out, updates = model.apply(
-            {**variables, "params": params},
-            VideoBatch(frames=frames),
-            train=True,
-            draws=draws,
-            mutable=["batch_stats"],
-        )
+        out, updates = training_pass(model, variables, frames, draws, params)
         return uni_adafocus_loss(out, jnp.asarray(labels), norm_ratio=0.5, kl_ratio=0.1).total, (out, updates)
 
     return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
@@ -127,13 +138,7 @@ def term_of(model, variables, frames, term):
     draws = sample_draws(jax.random.key(1), model, 2)
 
     def loss(params):
-        out, _ = model.apply(
-            {**variables, "params": params},
-            VideoBatch(frames=frames),
-            train=True,
-            draws=draws,
-            mutable=["batch_stats"],
-        )
+        out, _ = training_pass(model, variables, frames, draws, params)
         return getattr(uni_adafocus_loss(out, jnp.array([1, 3])), term)
 
     return loss

@@ -78,11 +78,22 @@ def script(toy_script, workdir, *words):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_killed_then_started_again_ends_bit_for_bit_alike(toy_script, uninterrupted, tmp_path):
-    assert script(toy_script, tmp_path, "die=8").returncode == -signal.SIGKILL
-    done = script(toy_script, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "resuming from step" in done.stderr
+def test_killed_at_any_step_then_started_again_ends_bit_for_bit_alike(
+    toy, toy_script, uninterrupted, tmp_path
+):
+    step = np.random.default_rng().integers(1, 12)
+    assert script(toy_script, tmp_path, f"die={step}").returncode == -signal.SIGKILL
+    toy.run(tmp_path)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_killed_in_a_save_it_goes_on_from_the_one_before(toy, toy_script, uninterrupted, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    assert script(toy_script, tmp_path, "torn=6").returncode == -signal.SIGKILL
+    assert list((tmp_path / "checkpoints").glob("6.*"))
+    toy.run(tmp_path)
+    assert "resuming from step 3" in caplog.text
+    assert not list((tmp_path / "checkpoints").glob("6.*"))
     assert_same_end(tmp_path, uninterrupted)
 
 

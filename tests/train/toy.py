@@ -1,7 +1,8 @@
 """A model with the interface of UniAdaFocus that compiles in a second, and a run of it in a process of its own.
 
-As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP]`` trains for 12 steps; the process kills itself, asks
-itself to stop, or finds the disk full, when the batch of that step is asked for. With ``records=DIR`` it trains for 24
+As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP] [torn=STEP]`` trains for 12 steps; the process kills
+itself, asks itself to stop, or finds the disk full, when the batch of that step is asked for, or kills itself when the
+checkpoint of that step is written but not yet in its place. With ``records=DIR`` it trains for 24
 steps on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID``
 makes it one of several.
 """
@@ -195,13 +196,29 @@ def fill_disk(saved):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
-def main(workdir, die=None, stop=None, full=None, records=None, late=None, join=None, parallel="pmap"):
+def die_in_save(step):
+    """When the finished checkpoint of ``step`` is to get its name."""
+    rename = os.rename
+
+    def rename_or_die(source, target, **options):
+        if Path(target).name == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(source, target, **options)
+
+    os.rename = rename_or_die
+
+
+def main(
+    workdir, die=None, stop=None, full=None, torn=None, records=None, late=None, join=None, parallel="pmap"
+):
     """The script."""
     signals = {die: signal.SIGKILL, stop: signal.SIGTERM}
     events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
     if full:
         events[int(full)] = partial(fill_disk, Path(workdir) / "checkpoints" / "3")
         return run(workdir, at=events, log_every=100)
+    if torn:
+        die_in_save(torn)
     if join is not None:
         coordinator, *numbers = join.split(",")
         connect(coordinator or None, *map(int, numbers))
