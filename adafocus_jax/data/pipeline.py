@@ -77,8 +77,8 @@ def train_batches(
 
     Memory: one batch takes ``B · (N + G) · S² · 3`` bytes for the B videos of this process (B=32, N=48, S=224: 231
     MB). Without workers, ``num_threads`` batches are made and ``num_threads`` wait; each worker holds ``num_threads``
-    + 3 of them, 3 in shared memory (``/dev/shm``). A thread also holds one record, or the N + G frames of one video
-    file, and one decoded frame.
+    + 3 of them, 3 in shared memory (``/dev/shm``). A thread also holds one record, or one video file
+    of up to 64 MiB, or the N + G frames of a larger one, and one decoded frame.
 
     Args:
         source: the videos.

@@ -9,6 +9,8 @@ import av
 from adafocus_jax.data.decode import rgb_converter
 from adafocus_jax.data.records import Frame
 
+_MAX_BYTES = 64 * 2**20  # of a file that is held in memory
+
 
 class UnusualVideoError(Exception):
     """A file that ``decode.read_chosen`` must read."""
@@ -18,7 +20,7 @@ def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side
     """Yields the chosen frames, exactly those of ``decode.read_chosen``, in less time and one at a time.
 
     Frames that others are predicted from are all decoded. Of the rest, in most files about half, only the wanted
-    ones are. Memory is that of the file and of the frames that the decoder holds.
+    ones are. The file is held in memory.
 
     Args:
         path: the file.
@@ -26,8 +28,8 @@ def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side
         short_side: of the frames in pixels.
 
     Raises:
-        UnusualVideoError: the file is of another codec, rotated, damaged or in any way unusual, which may show only
-            when some frames were yielded.
+        UnusualVideoError: the file is of another codec, large, rotated, damaged or in any way unusual, which may show
+            only when some frames were yielded.
         DecodeError: its pixels do not convert.
     """
     convert = rgb_converter(short_side)
@@ -53,6 +55,8 @@ def _open(path: str) -> av.container.InputContainer:
 
 def _packets(container: av.container.InputContainer) -> list[av.Packet]:
     """All packets of the file, whose timestamps are those of its frames."""
+    if container.size > _MAX_BYTES:
+        raise UnusualVideoError(container.name)
     try:
         stream = container.streams.video[0]
         # HEVC calls frames unreferenced that a higher layer refers to.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from adafocus_jax.data import sparse_decode
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.clips import ClipSpec
 from adafocus_jax.data.decode import read_chosen
@@ -49,9 +50,9 @@ def test_frames_that_nothing_needs_are_skipped_and_the_rest_is_the_same(textured
         np.testing.assert_array_equal(frames, expected.frames)
 
 
-@pytest.mark.parametrize("unusual", ["turned", "mpeg4", "cut", "text", "none"])
+@pytest.mark.parametrize("unusual", ["turned", "mpeg4", "cut", "text", "none", "large"])
 def test_what_is_unusual_is_left_to_the_careful_decoder(
-    unusual, textured, write_video, rotated_video, tmp_path
+    unusual, textured, write_video, rotated_video, tmp_path, monkeypatch
 ):
     path = tmp_path / "v.mp4"
     if unusual == "turned":
@@ -62,6 +63,9 @@ def test_what_is_unusual_is_left_to_the_careful_decoder(
         path.write_bytes(textured.read_bytes()[:-5000])
     elif unusual == "text":
         path.write_text("no video")
+    elif unusual == "large":
+        path = textured
+        monkeypatch.setattr(sparse_decode, "_MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(UnusualVideoError):
         list(iter_sparse(str(path), every_other, short_side=16))
 
