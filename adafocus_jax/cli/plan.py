@@ -16,6 +16,7 @@ from rich.table import Table
 from adafocus_jax.config import (
     batch_shapes,
     clip_spec,
+    for_classes,
     load_config,
     loss_function,
     make_model,
@@ -89,13 +90,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     topology = open_topology(args.topology)
     jax.config.update("jax_exec_time_optimization_effort", 0.0 if args.thorough else -1.0)
     settings = load_config(args.config, args.settings)
-    if not settings["model"]["num_classes"]:
+    classes = settings["model"]["num_classes"]
+    if not classes:
         raise UserError(
             "config.model.num_classes is 0, to be taken from the data: give --config.model.num_classes=K"
         )
+    # Any names do: shapes depend on their number alone, also where clips are mirrored with their labels.
+    settings = for_classes(settings, [f"class {k}" for k in range(classes)])
     planner = _Planner(settings, topology)
-    batch_size = settings["train"]["batch_size"]
-    check_batch_size(batch_size, len(topology.devices))
+    batch_size, accumulate = settings["train"]["batch_size"], settings["train"]["accumulate"]
+    check_batch_size(batch_size, len(topology.devices), accumulate)
     figures: dict[str, Any] = {
         "topology": topology.name,
         "chips": len(topology.devices),
@@ -111,7 +115,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         found = largest_batch(
             planner.needed,
             capacity=planner.capacity,
-            multiple=len(topology.devices),
+            multiple=len(topology.devices) * accumulate,
             tried=(batch_size, planner.needed(batch_size)),
             max_tries=args.max_compiles,
         )

@@ -75,7 +75,20 @@ def test_figures_of_a_step(config, simulated, tmp_path, capsys):
     assert "yes, 0% of 15.75 GiB" in printed
 
 
-def test_a_step_that_does_not_fit_and_the_batch_that_does(config, simulated, monkeypatch, capsys):
+def test_mirrored_labels_need_no_data(config, simulated, monkeypatch, capsys):
+    def plan_step(lowered):
+        raise OutOfMemoryError(20 * GIB, 16 * GIB)
+
+    monkeypatch.setattr(plan, "plan_step", plan_step)
+    words = ["--topology", "v5e:2x2", "--max-compiles", "0", "--config.data.flip_labels=True"]
+    assert main(["plan", "--config", config, *words]) == 1
+    assert "NO: needs 20.00" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("accumulate", "batch_size", "tried"), [(1, 8, 4), (2, 16, 8)])
+def test_a_step_that_does_not_fit_and_the_batch_that_does(
+    config, simulated, monkeypatch, capsys, accumulate, batch_size, tried
+):
     def lower(self, name, batch_size):
         return name, batch_size
 
@@ -84,17 +97,20 @@ def test_a_step_that_does_not_fit_and_the_batch_that_does(config, simulated, mon
 
     monkeypatch.setattr(plan._Planner, "lower", lower)
     monkeypatch.setattr(plan, "plan_step", plan_step)
-    assert main(["plan", "--config", config, "--topology", "v5e:2x2"]) == 1
+    settings = {"train.accumulate": accumulate, "train.batch_size": batch_size}
+    words = [f"--config.{key}={value}" for key, value in settings.items()]
+    assert main(["plan", "--config", config, "--topology", "v5e:2x2", *words]) == 1
     printed = capsys.readouterr()
-    assert "NO: needs 40.00" in " ".join(printed.out.split())
+    assert f"NO: needs {batch_size * 5}.00" in " ".join(printed.out.split())
     assert "largest batch that fits: 0" in printed.out
-    assert "train step, batch 4, v5e:2x2: does not fit" in printed.err
+    assert f"train step, batch {tried}, v5e:2x2: does not fit" in printed.err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--config.train.batch_size=6"], "a batch of 6 does not divide over 4 devices: take 4 or 8"),
+        (["--config.train.accumulate=4"], "over 4 devices in 4 parts each: take 16"),
         (["--config.model.num_classes=0"], "give --config.model.num_classes=K"),
     ],
 )
