@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import jax
@@ -183,9 +183,9 @@ class _Planner:
             return lower_evaluation(self.model, shapes, devices)
         # Of the number of examples only the number of steps depends, which is no more than a constant here.
         options = train_options(settings, num_examples=batch_size)
-        step, create = make_step_and_state(
-            self.model, options, optimizer_options(settings), loss_function(settings), devices
-        )
+        # Its own reference: a log line on the learning rate of every batch that is tried would only distract.
+        optimizer = replace(optimizer_options(settings), reference_batch_size=batch_size)
+        step, create = make_step_and_state(self.model, options, optimizer, loss_function(settings), devices)
         return step.lower(jax.eval_shape(create), shapes)
 
 
