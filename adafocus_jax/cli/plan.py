@@ -201,15 +201,20 @@ def _print(figures: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     if found := figures.get("largest_batch"):
-        sure = (
-            "the next larger does not fit" if found["exact"] else "a larger one may fit: raise --max-compiles"
-        )
-        console.print(f"largest batch that fits: {found['batch_size']} ({sure})", highlight=False)
+        console.print(f"largest batch that fits: {_largest(found)}", highlight=False)
     for name in ("train", "evaluate"):
         for gather in figures[name].get("gathers", ()):
             kind = "PIXELS gathered" if gather["of_pixels"] else "rows or frames copied"
             size = f"{gather['bytes'] / 2**20:.1f} MiB of {gather['operand']}"
             console.print(f"{name}: {kind}, {size}, at {gather['place']}", highlight=False, soft_wrap=True)
+
+
+def _largest(found: Mapping[str, Any]) -> str:
+    size, too_large = found["batch_size"], found["too_large"]
+    if found["exact"]:
+        return f"{size} ({too_large}, the next larger, does not)"
+    known = f"{too_large} does not" if too_large else "all that were tried do"
+    return f"{size} or more ({known}): raise --max-compiles to narrow it down"
 
 
 def _gib(key: str) -> Callable[[Mapping[str, Any]], str]:

@@ -12,8 +12,10 @@ class LargestBatch:
 
     batch_size: int
     """The largest that was compiled and fits; 0: none."""
+    too_large: int | None
+    """The smallest that was compiled and does not fit; None: all fitted."""
     exact: bool
-    """The next larger one was compiled too, and does not fit."""
+    """No size lies between the two."""
 
 
 def largest_batch(
@@ -37,18 +39,23 @@ def largest_batch(
 
     Example:
       >>> largest_batch(lambda b: 2 + b, capacity=13.5, multiple=2, tried=(4, 6.0))
-      LargestBatch(batch_size=10, exact=True)
+      LargestBatch(batch_size=10, too_large=12, exact=True)
     """
     known = {0: 0.0, tried[0]: tried[1]}
+    found = _bounds(known, capacity, multiple)
     for _ in range(max_tries):
-        low = max(size for size, need in known.items() if need <= capacity)
-        high = min((size for size, need in known.items() if need > capacity), default=None)
-        if high is not None and high - low <= multiple:
+        if found.exact:
             break
-        size = _next_size(known, capacity, multiple, low, high)
+        size = _next_size(known, capacity, multiple, found.batch_size, found.too_large)
         known[size] = needed(size)
+        found = _bounds(known, capacity, multiple)
+    return found
+
+
+def _bounds(known: dict[int, float], capacity: float, multiple: int) -> LargestBatch:
     low = max(size for size, need in known.items() if need <= capacity)
-    return LargestBatch(low, exact=known.get(low + multiple, 0.0) > capacity)
+    high = min((size for size, need in known.items() if need > capacity), default=None)
+    return LargestBatch(low, high, exact=high is not None and high - low <= multiple)
 
 
 def _next_size(known: dict[int, float], capacity: float, multiple: int, low: int, high: int | None) -> int:

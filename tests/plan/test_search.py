@@ -34,20 +34,25 @@ def test_the_largest_is_found_in_few_compiles(fixed, each, bend, first, multiple
     memory = Memory(fixed, each / multiple, bend / multiple**1.5)
     found = search(memory, 16.0, multiple, first, max_tries=12)
     best = max(size for size in range(0, 500 * multiple, multiple) if size == 0 or memory.need(size) <= 16)
-    assert found == LargestBatch(best, exact=True)
+    assert found == LargestBatch(best, best + multiple, exact=True)
     assert len(set(memory.asked)) == len(memory.asked)
 
 
 def test_a_linear_need_takes_three_compiles():
     memory = Memory(1.3, 0.11)
-    assert search(memory, 16.0, 4, first=8, max_tries=3) == LargestBatch(132, exact=True)
+    assert search(memory, 16.0, 4, first=8, max_tries=3) == LargestBatch(132, 136, exact=True)
 
 
 def test_what_was_not_compiled_is_not_claimed():
     memory = Memory(0.0, 0.001)
-    assert search(memory, 16.0, 4, max_tries=1) == LargestBatch(16, exact=False)
+    assert search(memory, 16.0, 4, max_tries=1) == LargestBatch(16, None, exact=False)
     assert memory.asked == [16]
 
 
+def test_a_search_cut_short_tells_what_does_not_fit():
+    memory = Memory(0.0, 1.0, bend=0.1)
+    assert search(memory, 100.0, 1, first=60, max_tries=1) == LargestBatch(56, 60, exact=False)
+
+
 def test_nothing_fits():
-    assert search(Memory(20.0, 1.0), 16.0, 8) == LargestBatch(0, exact=True)
+    assert search(Memory(20.0, 1.0), 16.0, 8) == LargestBatch(0, 8, exact=True)
