@@ -1,4 +1,4 @@
-"""The largest batch that fits, in as few compilations as a nearly linear need of memory allows."""
+"""The largest batch that fits, in few compilations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def largest_batch(
 ) -> LargestBatch:
     """Narrows down the largest batch whose need of memory is at most ``capacity``.
 
-    The next size to try lies where a line through the two nearest sizes tried meets the capacity.
+    Near the capacity a compiler computes values anew to save memory, so that more fits than a line through smaller
+    sizes promises, and all of that needs about the same. Only what does not fit tells, soon and on a line, by how much:
+    sizes at least double until one does not.
 
     Args:
       needed: from a batch size to the memory it takes; expensive. Grows with the batch.
@@ -59,9 +61,20 @@ def _bounds(known: dict[int, float], capacity: float, multiple: int) -> LargestB
 
 
 def _next_size(known: dict[int, float], capacity: float, multiple: int, low: int, high: int | None) -> int:
-    first, second = sorted(known, key=lambda size: abs(known[size] - capacity))[:2]
+    if high is None:
+        first, second = sorted(known)[-2:]
+        return max(2 * low, min(_meets(known, first, second, capacity, multiple), 4 * low))
+    too_large = sorted(size for size, need in known.items() if need > capacity)
+    first, second = too_large[:2] if len(too_large) > 1 else (0, high)
+    size = min(_meets(known, first, second, capacity, multiple), high - multiple)
+    if size > low:
+        return size
+    # It fits and should be the largest; or the line was wrong.
+    return low + multiple if size == low else (low + high) // 2 // multiple * multiple
+
+
+def _meets(known: dict[int, float], first: int, second: int, capacity: float, multiple: int) -> int:
+    """Where a line through what two sizes need meets the capacity; 0 where it never does."""
     slope = (known[second] - known[first]) / (second - first)
-    guess = first + (capacity - known[first]) / slope if slope > 0 else 2.0 * low
-    size = int(guess // multiple) * multiple
-    most = high - multiple if high is not None else max(4 * low, multiple)
-    return max(low + multiple, min(size, most))
+    size = second + (capacity - known[second]) / slope if slope > 0 else 0.0
+    return int(size // multiple) * multiple

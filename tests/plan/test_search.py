@@ -38,9 +38,17 @@ def test_the_largest_is_found_in_few_compiles(fixed, each, bend, first, multiple
     assert len(set(memory.asked)) == len(memory.asked)
 
 
-def test_a_linear_need_takes_three_compiles():
+def test_a_linear_need_takes_four_compiles():
     memory = Memory(1.3, 0.11)
-    assert search(memory, 16.0, 4, first=8, max_tries=3) == LargestBatch(132, 136, exact=True)
+    assert search(memory, 16.0, 4, first=8, max_tries=4) == LargestBatch(132, 136, exact=True)
+
+
+def test_a_compiler_that_saves_memory_when_it_must(monkeypatch):
+    """What activitynet needed on v5e:2x2: on a line up to 48 videos, then flat, then on another line."""
+    memory = Memory(2.0, 0.263)
+    monkeypatch.setattr(memory, "need", lambda size: min(2 + 0.263 * size, max(14.9, 6.15 + 0.115 * size)))
+    assert search(memory, 15.75, 4, first=8) == LargestBatch(80, 84, exact=True)
+    assert memory.asked == [64, 128, 96, 80, 84]
 
 
 def test_what_was_not_compiled_is_not_claimed():
