@@ -48,7 +48,8 @@ an estimate of the step's time from FLOPs and bytes. Compiling a full-size step 
 A slice is a generation and its chips along each dimension: two of them for v5e and v6e, three for v4 and v5p.
 "most at any moment" has to be below the GiB that libtpu leaves to a program: {_LIMITS}.
 Where it is not, take more chips, or --config.model.dtype=bfloat16 (about half the memory), --config.train.accumulate=2,
---config.model.remat='.*', or a smaller batch. "pixel gathers" should be 0: they are slow on TPUs.
+--config.model.remat='.*', or a smaller batch. The largest batch that fits may be slower per video: near the limit
+the compiler saves memory by computing values twice. "pixel gathers" should be 0: they are slow on TPUs.
 
 With train.parallel=pmap it is pmap's own program that is compiled (in JAX it is built on jit and shard_map).
 Ends with status 1 if a step does not fit."""
@@ -68,9 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-compiles",
         type=int,
-        default=6,
+        default=8,
         metavar="N",
-        help="how often to compile in search of the largest batch; 0: no search (default: 6)",
+        help="how often to compile in search of the largest batch; 0: no search (default: 8)",
     )
     add(
         "--thorough",

@@ -24,13 +24,13 @@ def largest_batch(
     capacity: float,
     multiple: int,
     tried: tuple[int, float],
-    max_tries: int = 6,
+    max_tries: int = 8,
 ) -> LargestBatch:
     """Narrows down the largest batch whose need of memory is at most ``capacity``.
 
-    Near the capacity a compiler computes values anew to save memory, so that more fits than a line through smaller
-    sizes promises, and all of that needs about the same. Only what does not fit tells, soon and on a line, by how much:
-    sizes at least double until one does not.
+    Near the capacity a compiler computes values twice to save memory: more fits than a line through smaller sizes
+    promises, and all of that needs about the same. So sizes at least double until one does not fit, which a compiler
+    says soon; from there the way leads down, in proportion to what was needed, or by halves where that gains little.
 
     Args:
       needed: from a batch size to the memory it takes; expensive. Grows with the batch.
@@ -63,18 +63,14 @@ def _bounds(known: dict[int, float], capacity: float, multiple: int) -> LargestB
 def _next_size(known: dict[int, float], capacity: float, multiple: int, low: int, high: int | None) -> int:
     if high is None:
         first, second = sorted(known)[-2:]
-        return max(2 * low, min(_meets(known, first, second, capacity, multiple), 4 * low))
-    too_large = sorted(size for size, need in known.items() if need > capacity)
-    first, second = too_large[:2] if len(too_large) > 1 else (0, high)
-    size = min(_meets(known, first, second, capacity, multiple), high - multiple)
-    if size > low:
-        return size
-    # It fits and should be the largest; or the line was wrong.
-    return low + multiple if size == low else (low + high) // 2 // multiple * multiple
-
-
-def _meets(known: dict[int, float], first: int, second: int, capacity: float, multiple: int) -> int:
-    """Where a line through what two sizes need meets the capacity; 0 where it never does."""
-    slope = (known[second] - known[first]) / (second - first)
-    size = second + (capacity - known[second]) / slope if slope > 0 else 0.0
-    return int(size // multiple) * multiple
+        slope = (known[second] - known[first]) / (second - first)
+        size = second + (capacity - known[second]) / slope if slope > 0 else 0.0
+        return max(2 * low, min(int(size // multiple) * multiple, 4 * low))
+    halved = (low + high) // 2 // multiple * multiple
+    above = sorted(size for size in known if size > high)
+    if above and above[0] - high < (high - low) / 4:
+        return halved  # rather than creep down on the line
+    size = min(int(high * capacity / known[high] // multiple) * multiple, high - multiple)
+    if size == low:
+        return low + multiple  # it should not fit, and the search is over
+    return size if size > low else halved
