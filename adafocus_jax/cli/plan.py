@@ -89,6 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Prints the plan; returns its figures."""
     topology = open_topology(args.topology)
+    # Programs for chips that are not here cannot be read back.
+    jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_exec_time_optimization_effort", 0.0 if args.thorough else -1.0)
     settings = load_config(args.config, args.settings)
     classes = settings["model"]["num_classes"]
