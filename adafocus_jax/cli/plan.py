@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from rich.table import Table
 from adafocus_jax.config import (
     batch_shapes,
     clip_spec,
+    for_classes,
     load_config,
     loss_function,
     make_model,
@@ -47,7 +48,8 @@ an estimate of the step's time from FLOPs and bytes. Compiling a full-size step 
 A slice is a generation and its chips along each dimension: two of them for v5e and v6e, three for v4 and v5p.
 "most at any moment" has to be below the GiB that libtpu leaves to a program: {_LIMITS}.
 Where it is not, take more chips, or --config.model.dtype=bfloat16 (about half the memory), --config.train.accumulate=2,
---config.model.remat='.*', or a smaller batch. "pixel gathers" should be 0: they are slow on TPUs.
+--config.model.remat='.*', or a smaller batch. The largest batch that fits may be slower per video: near the limit
+the compiler saves memory by computing values twice. "pixel gathers" should be 0: they are slow on TPUs.
 
 With train.parallel=pmap it is pmap's own program that is compiled (in JAX it is built on jit and shard_map).
 Ends with status 1 if a step does not fit."""
@@ -67,9 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-compiles",
         type=int,
-        default=6,
+        default=8,
         metavar="N",
-        help="how often to compile in search of the largest batch; 0: no search (default: 6)",
+        help="how often to compile in search of the largest batch; 0: no search (default: 8)",
     )
     add(
         "--thorough",
@@ -87,15 +89,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Prints the plan; returns its figures."""
     topology = open_topology(args.topology)
+    # Programs for chips that are not here cannot be read back.
+    jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_exec_time_optimization_effort", 0.0 if args.thorough else -1.0)
     settings = load_config(args.config, args.settings)
-    if not settings["model"]["num_classes"]:
+    classes = settings["model"]["num_classes"]
+    if not classes:
         raise UserError(
             "config.model.num_classes is 0, to be taken from the data: give --config.model.num_classes=K"
         )
+    # Any names do: shapes depend on their number alone, also where clips are mirrored with their labels.
+    settings = for_classes(settings, [f"class {k}" for k in range(classes)])
     planner = _Planner(settings, topology)
-    batch_size = settings["train"]["batch_size"]
-    check_batch_size(batch_size, len(topology.devices))
+    batch_size, accumulate = settings["train"]["batch_size"], settings["train"]["accumulate"]
+    check_batch_size(batch_size, len(topology.devices), accumulate)
     figures: dict[str, Any] = {
         "topology": topology.name,
         "chips": len(topology.devices),
@@ -111,7 +118,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         found = largest_batch(
             planner.needed,
             capacity=planner.capacity,
-            multiple=len(topology.devices),
+            multiple=len(topology.devices) * accumulate,
             tried=(batch_size, planner.needed(batch_size)),
             max_tries=args.max_compiles,
         )
@@ -179,9 +186,9 @@ class _Planner:
             return lower_evaluation(self.model, shapes, devices)
         # Of the number of examples only the number of steps depends, which is no more than a constant here.
         options = train_options(settings, num_examples=batch_size)
-        step, create = make_step_and_state(
-            self.model, options, optimizer_options(settings), loss_function(settings), devices
-        )
+        # Its own reference: a log line on the learning rate of every batch that is tried would only distract.
+        optimizer = replace(optimizer_options(settings), reference_batch_size=batch_size)
+        step, create = make_step_and_state(self.model, options, optimizer, loss_function(settings), devices)
         return step.lower(jax.eval_shape(create), shapes)
 
 
@@ -197,15 +204,20 @@ def _print(figures: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     if found := figures.get("largest_batch"):
-        sure = (
-            "the next larger does not fit" if found["exact"] else "a larger one may fit: raise --max-compiles"
-        )
-        console.print(f"largest batch that fits: {found['batch_size']} ({sure})", highlight=False)
+        console.print(f"largest batch that fits: {_largest(found)}", highlight=False)
     for name in ("train", "evaluate"):
         for gather in figures[name].get("gathers", ()):
             kind = "PIXELS gathered" if gather["of_pixels"] else "rows or frames copied"
             size = f"{gather['bytes'] / 2**20:.1f} MiB of {gather['operand']}"
             console.print(f"{name}: {kind}, {size}, at {gather['place']}", highlight=False, soft_wrap=True)
+
+
+def _largest(found: Mapping[str, Any]) -> str:
+    size, too_large = found["batch_size"], found["too_large"]
+    if found["exact"]:
+        return f"{size} ({too_large}, the next larger, does not)"
+    known = f"{too_large} does not" if too_large else "all that were tried do"
+    return f"{size} or more ({known}): raise --max-compiles to narrow it down"
 
 
 def _gib(key: str) -> Callable[[Mapping[str, Any]], str]:

@@ -1,4 +1,4 @@
-"""The largest batch that fits, in as few compilations as a nearly linear need of memory allows."""
+"""The largest batch that fits, in few compilations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ class LargestBatch:
 
     batch_size: int
     """The largest that was compiled and fits; 0: none."""
+    too_large: int | None
+    """The smallest that was compiled and does not fit; None: all fitted."""
     exact: bool
-    """The next larger one was compiled too, and does not fit."""
+    """No size lies between the two."""
 
 
 def largest_batch(
@@ -22,11 +24,13 @@ def largest_batch(
     capacity: float,
     multiple: int,
     tried: tuple[int, float],
-    max_tries: int = 6,
+    max_tries: int = 8,
 ) -> LargestBatch:
     """Narrows down the largest batch whose need of memory is at most ``capacity``.
 
-    The next size to try lies where a line through the two nearest sizes tried meets the capacity.
+    Near the capacity a compiler computes values twice to save memory: more fits than a line through smaller sizes
+    promises, and all of that needs about the same. So sizes at least double until one does not fit, which a compiler
+    says soon; from there the way leads down, in proportion to what was needed, or by halves where that gains little.
 
     Args:
       needed: from a batch size to the memory it takes; expensive. Grows with the batch.
@@ -37,24 +41,36 @@ def largest_batch(
 
     Example:
       >>> largest_batch(lambda b: 2 + b, capacity=13.5, multiple=2, tried=(4, 6.0))
-      LargestBatch(batch_size=10, exact=True)
+      LargestBatch(batch_size=10, too_large=12, exact=True)
     """
     known = {0: 0.0, tried[0]: tried[1]}
+    found = _bounds(known, capacity, multiple)
     for _ in range(max_tries):
-        low = max(size for size, need in known.items() if need <= capacity)
-        high = min((size for size, need in known.items() if need > capacity), default=None)
-        if high is not None and high - low <= multiple:
+        if found.exact:
             break
-        size = _next_size(known, capacity, multiple, low, high)
+        size = _next_size(known, capacity, multiple, found.batch_size, found.too_large)
         known[size] = needed(size)
+        found = _bounds(known, capacity, multiple)
+    return found
+
+
+def _bounds(known: dict[int, float], capacity: float, multiple: int) -> LargestBatch:
     low = max(size for size, need in known.items() if need <= capacity)
-    return LargestBatch(low, exact=known.get(low + multiple, 0.0) > capacity)
+    high = min((size for size, need in known.items() if need > capacity), default=None)
+    return LargestBatch(low, high, exact=high is not None and high - low <= multiple)
 
 
 def _next_size(known: dict[int, float], capacity: float, multiple: int, low: int, high: int | None) -> int:
-    first, second = sorted(known, key=lambda size: abs(known[size] - capacity))[:2]
-    slope = (known[second] - known[first]) / (second - first)
-    guess = first + (capacity - known[first]) / slope if slope > 0 else 2.0 * low
-    size = int(guess // multiple) * multiple
-    most = high - multiple if high is not None else max(4 * low, multiple)
-    return max(low + multiple, min(size, most))
+    if high is None:
+        first, second = sorted(known)[-2:]
+        slope = (known[second] - known[first]) / (second - first)
+        size = second + (capacity - known[second]) / slope if slope > 0 else 0.0
+        return max(2 * low, min(int(size // multiple) * multiple, 4 * low))
+    halved = (low + high) // 2 // multiple * multiple
+    above = sorted(size for size in known if size > high)
+    if above and above[0] - high < (high - low) / 4:
+        return halved  # rather than creep down on the line
+    size = min(int(high * capacity / known[high] // multiple) * multiple, high - multiple)
+    if size == low:
+        return low + multiple  # it should not fit, and the search is over
+    return size if size > low else halved
