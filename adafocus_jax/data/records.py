@@ -99,13 +99,8 @@ def encode_record(
     features: tfds.features.FeaturesDict, jpegs: Sequence[bytes], labels: Sequence[int], name: str, fps: float
 ) -> bytes:
     """One video, serialised as ``features`` (:func:`record_features`) describe."""
-    record = {
-        "frames": list(jpegs),
-        "labels": list(labels),
-        "name": os.fsencode(name),
-        "fps": fps,
-        "num_frames": len(jpegs),
-    }
+    record = {"frames": list(jpegs), "labels": list(labels), "name": os.fsencode(name)}
+    record |= {"fps": fps, "num_frames": len(jpegs)}
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
     # Without `deterministic`, the order of the fields differs from process to process.
     return serializer.get_tf_example(features.encode_example(record)).SerializeToString(deterministic=True)

@@ -133,31 +133,35 @@ def test_training_runs_both_passes_and_reaches_every_parameter(variables, frames
     assert all(jax.tree.leaves(moved))
 
 
-def term_of(model, variables, frames, term):
-    """From parameters to a term of the loss."""
+def terms_of(model, variables, frames, names):
+    """From parameters to terms of the loss."""
     draws = sample_draws(jax.random.key(1), model, 2)
 
-    def loss(params):
+    def terms(params):
         out, _ = training_pass(model, variables, frames, draws, params)
-        return getattr(uni_adafocus_loss(out, jnp.array([1, 3])), term)
+        losses = uni_adafocus_loss(out, jnp.array([1, 3]))
+        return jnp.stack([getattr(losses, name) for name in names])
 
-    return loss
+    return terms
 
 
 @pytest.mark.parametrize("estimator", ["proxy", "interpolation"])
 def test_gradients_stop_where_the_method_says(variables, frames, estimator):
     """The spatial policy learns from the proxy alone, or from the patches' pixels; no encoder learns from the proxy."""
-    model = small_model(spatial_estimator=estimator)
-
-    def learning_from(term):
-        gradient = jax.jit(jax.grad(term_of(model, variables, frames, term)))(variables["params"])
-        return {k for k, leaves in gradient.items() if any(np.any(leaf) for leaf in jax.tree.leaves(leaves))}
-
+    names = ("spatial", "temporal", "exits")
+    terms = terms_of(small_model(spatial_estimator=estimator), variables, frames, names)
+    gradients = jax.jit(jax.jacrev(terms))(variables["params"])
+    learning = {
+        name: {k for k, leaves in gradients.items() if any(np.any(x[row]) for x in jax.tree.leaves(leaves))}
+        for row, name in enumerate(names)
+    }
     by_proxy = estimator == "proxy"
-    assert learning_from("spatial") == ({"spatial_policy", "proxy_head"} if by_proxy else set())
-    assert learning_from("temporal") == {"temporal_policy", "global_encoder", "global_head"}
     exits = {"global_encoder", "local_encoder", "classifier"}
-    assert learning_from("exits") == (exits if by_proxy else exits | {"spatial_policy"})
+    assert learning == {
+        "spatial": {"spatial_policy", "proxy_head"} if by_proxy else set(),
+        "temporal": {"temporal_policy", "global_encoder", "global_head"},
+        "exits": exits if by_proxy else exits | {"spatial_policy"},
+    }
 
 
 def test_interpolation_gives_the_slope_of_recognition_as_boxes_move(variables):
@@ -165,15 +169,16 @@ def test_interpolation_gives_the_slope_of_recognition_as_boxes_move(variables):
     waves = np.sin(np.linspace(0, 3, 48))[:, None, None] * np.cos(np.linspace(0, 2, 48) + 1)[:, None]
     shifts = np.random.default_rng(0).uniform(0.3, 1, (2, 8, 1, 1, 3))
     frames = (2 * shifts * waves).astype(np.float32)
-    model = small_model(spatial_estimator="interpolation")
-    loss = jax.jit(term_of(model, variables, frames, "exits"))
+    terms = terms_of(small_model(spatial_estimator="interpolation"), variables, frames, ("exits",))
+    loss = jax.jit(jax.value_and_grad(lambda params: terms(params)[0]))
     params = variables["params"]
-    gradient = jax.grad(loss)(params)["spatial_policy"]["conv4"]["kernel"]
+    policy = params["spatial_policy"]
+    gradient = loss(params)[1]["spatial_policy"]["conv4"]["kernel"]
     length = float(jnp.linalg.norm(gradient))
 
     def at(step):
-        conv4 = {"kernel": params["spatial_policy"]["conv4"]["kernel"] + step * gradient / length}
-        return float(loss({**params, "spatial_policy": {**params["spatial_policy"], "conv4": conv4}}))
+        conv4 = {"kernel": policy["conv4"]["kernel"] + step * gradient / length}
+        return float(loss({**params, "spatial_policy": {**policy, "conv4": conv4}})[0])
 
     step = 5e-4  # more crosses the kinks of the network
     assert (at(step) - at(-step)) / (2 * step) == pytest.approx(length, rel=0.1)
