@@ -36,6 +36,8 @@ def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side
     with _open(path) as container:
         packets = _packets(container)
         stamps = _stamps(packets)
+        if not stamps or len(stamps) != container.streams.video[0].frames:
+            raise UnusualVideoError(path)
         second = float(container.streams.video[0].time_base or 1)
         numbers = list(choose(len(stamps)))
         frames = _decode(packets, {stamps[number] for number in numbers})
@@ -54,18 +56,15 @@ def _open(path: str) -> av.container.InputContainer:
 
 
 def _packets(container: av.container.InputContainer) -> list[av.Packet]:
-    """All packets of the file, whose timestamps are those of its frames."""
+    """All packets of the file; none where its codec is another."""
     if container.size > _MAX_BYTES:
         raise UnusualVideoError(container.name)
     try:
         stream = container.streams.video[0]
         # HEVC calls frames unreferenced that a higher layer refers to.
-        packets = list(container.demux(stream)) if stream.codec_context.name == "h264" else []
+        return list(container.demux(stream)) if stream.codec_context.name == "h264" else []
     except (av.error.FFmpegError, IndexError) as error:
         raise UnusualVideoError(container.name) from error
-    if not stream.frames or len(_stamps(packets)) != stream.frames:
-        raise UnusualVideoError(container.name)
-    return packets
 
 
 def _stamps(packets: list[av.Packet]) -> list[int]:
