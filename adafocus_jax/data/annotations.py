@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from adafocus_jax.data.list_files import label_choices, name_below, read_lines, read_rows
-from adafocus_jax.data.media import VIDEO_SUFFIXES, Notice, find_media
+from adafocus_jax.data.media.kinds import VIDEO_SUFFIXES, Notice, find_media
 from adafocus_jax.errors import UserError
 
 _TRAIN_FOLDER, _VAL_FOLDERS = "train", ("val", "validation", "test")

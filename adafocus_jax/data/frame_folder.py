@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from adafocus_jax.data.decode import DecodeError, choose_frames, pick, same_size
-from adafocus_jax.data.media import image_number
+from adafocus_jax.data.media.kinds import image_number
 
 
 def iter_folder(

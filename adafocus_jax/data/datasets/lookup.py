@@ -13,7 +13,7 @@ from pathlib import Path
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.datasets.spec import Row
 from adafocus_jax.data.list_files import label_choices, name_below
-from adafocus_jax.data.media import Media, Notice, find_media, media_kind, media_stem
+from adafocus_jax.data.media.kinds import Media, Notice, find_media, media_kind, media_stem
 from adafocus_jax.errors import UserError
 
 _SPLIT_FOLDERS = {"train": {"train", "training"}, "val": {"val", "validation", "validate"}, "test": {"test"}}

@@ -1,0 +1,1 @@
+"""One video on disk becomes frames: files, folders of frames, volumes."""
