@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from adafocus_jax.data.decode import DecodeError, choose_frames, pick, same_size
 from adafocus_jax.data.media.kinds import image_number
+from adafocus_jax.data.media.video import DecodeError, choose_frames, pick, same_size
 
 
 def iter_folder(

@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 from adafocus_jax.data.clips import ClipSpec, ClipWriter
-from adafocus_jax.data.decode import read_chosen
+from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.order import Order
 from adafocus_jax.data.records import RecordError
 from adafocus_jax.data.remote import RemoteSource

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from adafocus_jax.data.annotations import Entry
-from adafocus_jax.data.decode import DecodeError, mean_fps
 from adafocus_jax.data.entries import ReadOptions, iter_entry
+from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.plan import Plan, write_json
 from adafocus_jax.data.records import (
     SCRATCH,

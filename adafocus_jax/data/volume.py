@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.decode import DecodeError, choose_frames, pick, same_size
+from adafocus_jax.data.media.video import DecodeError, choose_frames, pick, same_size
 from adafocus_jax.errors import UserError
 
 _PERCENTILES = (1, 99)

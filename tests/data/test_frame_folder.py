@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from adafocus_jax.data.decode import DecodeError, stack_frames
 from adafocus_jax.data.frame_folder import iter_folder
+from adafocus_jax.data.media.video import DecodeError, stack_frames
 
 
 def read(folder, **options):

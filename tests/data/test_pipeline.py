@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.decode import DecodeError
+from adafocus_jax.data.media.video import DecodeError
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, load_clip, train_batches
 from adafocus_jax.data.records import (
     RecordError,

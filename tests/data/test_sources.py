@@ -11,7 +11,7 @@ import simplejpeg
 from adafocus_jax.data import sparse_decode
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.clips import ClipSpec
-from adafocus_jax.data.decode import read_chosen
+from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare import prepare
 from adafocus_jax.data.records import RecordError, RecordSource
