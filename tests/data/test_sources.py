@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from adafocus_jax.data import sparse_decode
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.media import sparse_video as sparse_decode
+from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare import prepare
 from adafocus_jax.data.records import RecordError, RecordSource
 from adafocus_jax.data.sources import SHORT_SIDE, VideoSource, open_data
-from adafocus_jax.data.sparse_decode import UnusualVideoError, iter_sparse
 from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.files import write_mp4
 
