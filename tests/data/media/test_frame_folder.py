@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from adafocus_jax.data.frame_folder import iter_folder
+from adafocus_jax.data.media.frame_folder import iter_folder
 from adafocus_jax.data.media.video import DecodeError, stack_frames
 
 
