@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from adafocus_jax.data.media.video import DecodeError, stack_frames
-from adafocus_jax.data.volume import iter_slices
+from adafocus_jax.data.media.volume import iter_slices
 from adafocus_jax.errors import UserError
 
 
