@@ -23,6 +23,7 @@ from rich.text import Text
 from adafocus_jax.data.annotations import Entry
 from adafocus_jax.data.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
+from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.plan import Plan, write_json
 from adafocus_jax.data.records import (
     SCRATCH,
@@ -32,7 +33,6 @@ from adafocus_jax.data.records import (
     record_features,
 )
 from adafocus_jax.data.storage import file_checksum
-from adafocus_jax.data.workers import start_worker
 from adafocus_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
