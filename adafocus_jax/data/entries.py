@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.media.frame_folder import iter_folder
 from adafocus_jax.data.media.kinds import Media, media_kind
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse

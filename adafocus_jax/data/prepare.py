@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from adafocus_jax.data.annotations import Entry, read_splits
 from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read_dataset
+from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.entries import ReadOptions
 from adafocus_jax.data.finish import PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.plan import claim, make_plan

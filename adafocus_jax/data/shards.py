@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
-from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker

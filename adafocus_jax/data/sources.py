@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from adafocus_jax.data.annotations import Entry, read_splits
+from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.entries import ReadOptions, iter_chosen
 from adafocus_jax.data.media.video import DecodeError
 from adafocus_jax.data.records import (

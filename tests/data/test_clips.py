@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from adafocus_jax.data.annotations import mirrored_labels
 from adafocus_jax.data.clips import ClipSpec, ClipWriter, warn_of_flips
+from adafocus_jax.data.datasets.annotations import mirrored_labels
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare import prepare
 from adafocus_jax.data.records import Record, encode_frame

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.entries import ReadOptions, iter_chosen, iter_entry, read_entry
 from adafocus_jax.errors import UserError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adafocus_jax.data.annotations import check_classes, read_classes
+from adafocus_jax.data.datasets.annotations import check_classes, read_classes
 from adafocus_jax.data.datasets.spec import Source
 from adafocus_jax.data.list_files import read_lines
 from adafocus_jax.errors import UserError

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from adafocus_jax.data.annotations import Entry, read_splits, scan_class_folders, split_off
+from adafocus_jax.data.datasets.annotations import Entry, read_splits, scan_class_folders, split_off
 from adafocus_jax.data.datasets.files import find_classes, find_file, official_form, split_of
 from adafocus_jax.data.datasets.spec import Annotations, Row, Source
 from adafocus_jax.data.list_files import read_lines
@@ -23,7 +23,7 @@ def read_custom(
     val_fraction: float | None = None,
     seed: int = 0,
 ) -> Annotations | None:
-    """Folders of classes, or a list file: see :func:`~adafocus_jax.data.annotations.read_splits`.
+    """Folders of classes, or a list file: see :func:`~adafocus_jax.data.datasets.annotations.read_splits`.
 
     A folder of annotations holds lists and a class file as the authors' guide to data of one's own has them
     (``classInd.txt``, ``train_split.txt``, ``val_split.txt``).

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from adafocus_jax.data.annotations import scan_class_folders
+from adafocus_jax.data.datasets.annotations import scan_class_folders
 from adafocus_jax.data.datasets.lookup import resolve
 from adafocus_jax.data.datasets.spec import Row
 from adafocus_jax.data.media import kinds as media

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.annotations import (
+from adafocus_jax.data.datasets.annotations import (
     Entry,
     mirrored_labels,
     read_classes,
