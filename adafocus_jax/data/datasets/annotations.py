@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adafocus_jax.data.list_files import label_choices, name_below, read_lines, read_rows
+from adafocus_jax.data.datasets.list_files import label_choices, name_below, read_lines, read_rows
 from adafocus_jax.data.media.kinds import VIDEO_SUFFIXES, Notice, find_media
 from adafocus_jax.errors import UserError
 

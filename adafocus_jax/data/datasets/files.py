@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_jax.data.datasets.annotations import check_classes, read_classes
+from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Source
-from adafocus_jax.data.list_files import read_lines
 from adafocus_jax.errors import UserError
 
 _CLASS_FILE = re.compile(

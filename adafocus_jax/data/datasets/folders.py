@@ -9,8 +9,8 @@ from pathlib import Path
 
 from adafocus_jax.data.datasets.annotations import Entry, read_splits, scan_class_folders, split_off
 from adafocus_jax.data.datasets.files import find_classes, find_file, official_form, split_of
+from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Annotations, Row, Source
-from adafocus_jax.data.list_files import read_lines
 from adafocus_jax.data.media.kinds import media_stem
 from adafocus_jax.errors import UserError
 

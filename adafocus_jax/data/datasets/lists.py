@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from adafocus_jax.data.datasets.files import find_classes, find_split_files
+from adafocus_jax.data.datasets.list_files import read_rows
 from adafocus_jax.data.datasets.spec import Annotations, DatasetSpec, Row, Source
-from adafocus_jax.data.list_files import read_rows
 from adafocus_jax.errors import UserError
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")

@@ -11,8 +11,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from adafocus_jax.data.datasets.annotations import Entry
+from adafocus_jax.data.datasets.list_files import label_choices, name_below
 from adafocus_jax.data.datasets.spec import Row
-from adafocus_jax.data.list_files import label_choices, name_below
 from adafocus_jax.data.media.kinds import Media, Notice, find_media, media_kind, media_stem
 from adafocus_jax.errors import UserError
 
