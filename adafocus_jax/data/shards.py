@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from adafocus_jax.data.datasets.annotations import Entry
-from adafocus_jax.data.entries import ReadOptions, iter_entry
+from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.plan import Plan, write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
-from adafocus_jax.data.entries import ReadOptions, iter_chosen
+from adafocus_jax.data.datasets.entries import ReadOptions, iter_chosen
 from adafocus_jax.data.media.video import DecodeError
 from adafocus_jax.data.records import (
     SCRATCH,

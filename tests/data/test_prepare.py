@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from adafocus_jax.data.datasets import DATASETS
-from adafocus_jax.data.entries import ReadOptions, iter_entry
+from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.prepare import FPS, prepare
 from adafocus_jax.data.records import open_records
 from adafocus_jax.errors import UserError

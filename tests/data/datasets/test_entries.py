@@ -6,7 +6,7 @@ import pytest
 import simplejpeg
 
 from adafocus_jax.data.datasets.annotations import Entry
-from adafocus_jax.data.entries import ReadOptions, iter_chosen, iter_entry, read_entry
+from adafocus_jax.data.datasets.entries import ReadOptions, iter_chosen, iter_entry, read_entry
 from adafocus_jax.errors import UserError
 
 
