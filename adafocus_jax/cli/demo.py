@@ -16,7 +16,7 @@ from rich.table import Table
 import adafocus_jax
 from adafocus_jax.cli.main import run_command
 from adafocus_jax.config import make_model
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.report import demo_report, truth_extra
 from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask, write_videos

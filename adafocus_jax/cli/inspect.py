@@ -13,7 +13,7 @@ import numpy as np
 
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.pipeline import ClipSpec, train_batches
-from adafocus_jax.data.records import RecordSource, open_records
+from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.data.remote import open_remote
 from adafocus_jax.data.storage import CacheOptions, is_remote
 from adafocus_jax.data.verify import Contents, Damage, Inspection, inspect_records

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adafocus_jax.data.plan import Plan, read_plan
-from adafocus_jax.data.records import SCRATCH, commit, partial_path, write_metadata
+from adafocus_jax.data.records.reader import SCRATCH, commit, partial_path, write_metadata
 from adafocus_jax.data.shards import Receipt, read_receipt
 from adafocus_jax.data.storage import file_checksum
 from adafocus_jax.errors import UserError

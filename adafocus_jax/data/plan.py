@@ -13,7 +13,7 @@ from typing import Any
 
 from adafocus_jax.data.datasets import DatasetTable
 from adafocus_jax.data.datasets.annotations import Entry
-from adafocus_jax.data.records import SCRATCH, About, commit, partial_path, shard_name
+from adafocus_jax.data.records.reader import SCRATCH, About, commit, partial_path, shard_name
 from adafocus_jax.errors import UserError
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from adafocus_jax.data.order import Order, Window
-from adafocus_jax.data.records import RecordSource, read_info, split_shards
+from adafocus_jax.data.records.reader import RecordSource, read_info, split_shards
 from adafocus_jax.data.shard_cache import ShardCache, fetch_metadata
 from adafocus_jax.data.storage import CacheOptions
 from adafocus_jax.errors import UserError

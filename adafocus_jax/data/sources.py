@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_chosen
 from adafocus_jax.data.media.video import DecodeError
-from adafocus_jax.data.records import (
+from adafocus_jax.data.records.reader import (
     SCRATCH,
     Choose,
     Frame,

@@ -17,7 +17,7 @@ import simplejpeg
 import tensorflow_datasets as tfds
 
 from adafocus_jax.data.finish import ProgressMeter, silent
-from adafocus_jax.data.records import (
+from adafocus_jax.data.records.reader import (
     CHECKSUMS,
     Record,
     RecordError,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adafocus_jax.cli.main import main
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 
 
 @pytest.fixture

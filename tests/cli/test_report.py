@@ -10,7 +10,7 @@ import pytest
 from adafocus_jax.checkpoint import Checkpoints
 from adafocus_jax.cli.main import main, run_command
 from adafocus_jax.config import base_config, for_classes, make_model
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.models import init_variables
 
 SMALL = {

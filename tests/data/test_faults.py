@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from adafocus_jax.data.clips import ClipSpec
 from adafocus_jax.data.pipeline import eval_batches, train_batches
-from adafocus_jax.data.records import (
+from adafocus_jax.data.records.reader import (
     RecordError,
     RecordSource,
     ShardWriter,

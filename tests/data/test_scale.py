@@ -9,9 +9,10 @@ import grain
 import numpy as np
 import pytest
 
-from adafocus_jax.data import order, pipeline, records
+from adafocus_jax.data import order, pipeline
 from adafocus_jax.data.clips import ClipSpec
-from adafocus_jax.data.records import (
+from adafocus_jax.data.records import reader as records
+from adafocus_jax.data.records.reader import (
     Record,
     ShardWriter,
     encode_frame,
@@ -45,7 +46,7 @@ def million(tmp_path_factory) -> Path:
 OPEN = """
 import sys, time
 from adafocus_jax.data.pipeline import ClipSpec, train_batches
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 
 def rss_mb():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from adafocus_jax.data.records import (
+from adafocus_jax.data.records.reader import (
     CHECKSUMS,
     ShardWriter,
     encode_record,

@@ -14,7 +14,7 @@ import pytest
 
 from adafocus_jax.checkpoint import load_checkpoint
 from adafocus_jax.cli.main import run_command
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.errors import UserError
 from adafocus_jax.train.processes import connect, in_cluster

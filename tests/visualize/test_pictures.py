@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches
-from adafocus_jax.data.records import Record, encode_frame
+from adafocus_jax.data.records.reader import Record, encode_frame
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.evaluate.videos import source_predictions
 from adafocus_jax.visualize.pictures import evaluation_pictures

@@ -15,7 +15,7 @@ from adafocus_jax.data.media.kinds import Media, media_kind
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import DecodedVideo, iter_frames, read_chosen, stack_frames
 from adafocus_jax.data.media.volume import iter_slices
-from adafocus_jax.data.records import Frame
+from adafocus_jax.data.records.reader import Frame
 from adafocus_jax.errors import UserError
 
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.records import (
+from adafocus_jax.data.records.reader import (
     RecordError,
     ShardWriter,
     encode_frame,
@@ -74,7 +74,7 @@ def test_tensorflow_datasets_reads_the_same(records):
 
 def test_it_works_where_tensorflow_and_jax_are_not_loaded(records):
     code = (
-        "import sys; from adafocus_jax.data.records import open_records\n"
+        "import sys; from adafocus_jax.data.records.reader import open_records\n"
         "open_records(sys.argv[1], 'train')[3].frame(0)\n"
         "assert not {'tensorflow', 'jax', 'grain', 'flax', 'fsspec'} & set(sys.modules)"
     )
