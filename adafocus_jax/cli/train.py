@@ -27,7 +27,7 @@ from adafocus_jax.config import (
 )
 from adafocus_jax.data.clips import warn_of_flips
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
-from adafocus_jax.data.storage import is_remote
+from adafocus_jax.data.records.storage import is_remote
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions

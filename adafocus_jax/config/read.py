@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from adafocus_jax.config.checks import check_keys, check_values
-from adafocus_jax.data.storage import absolute
+from adafocus_jax.data.records.storage import absolute
 from adafocus_jax.errors import UserError
 
 

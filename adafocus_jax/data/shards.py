@@ -32,7 +32,7 @@ from adafocus_jax.data.records.reader import (
     encode_record,
     record_features,
 )
-from adafocus_jax.data.storage import file_checksum
+from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from adafocus_jax.data import shard_cache
 from adafocus_jax.data.clips import ClipSpec
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.data.remote import open_remote
 from adafocus_jax.data.shard_cache import ShardCache
 from adafocus_jax.data.sources import open_data
-from adafocus_jax.data.storage import CacheOptions
 from adafocus_jax.data.verify import inspect_records
 from adafocus_jax.errors import UserError
 
@@ -64,7 +64,7 @@ def bucket(video_folder, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def storage(monkeypatch) -> type[Storage]:
-    monkeypatch.setattr("adafocus_jax.data.storage._WAITS_SEC", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("adafocus_jax.data.records.storage._WAITS_SEC", (0.0, 0.0, 0.0))
     monkeypatch.setattr(Storage, "fetched", Counter())
     monkeypatch.setattr(Storage, "trouble", [])
     fsspec.register_implementation("storage", Storage, clobber=True)

@@ -12,7 +12,7 @@ from adafocus_jax.data.records.reader import (
     shard_name,
     write_metadata,
 )
-from adafocus_jax.data.storage import file_checksum
+from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.verify import inspect_records
 from adafocus_jax.errors import UserError
 

@@ -24,7 +24,7 @@ import simplejpeg
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from adafocus_jax.data.storage import file_checksum
+from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.errors import UserError
 
 DATASET = "videos"
