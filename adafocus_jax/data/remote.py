@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from adafocus_jax.data.order import Order, Window
 from adafocus_jax.data.records.reader import RecordSource, read_info, split_shards
+from adafocus_jax.data.records.shard_cache import ShardCache, fetch_metadata
 from adafocus_jax.data.records.storage import CacheOptions
-from adafocus_jax.data.shard_cache import ShardCache, fetch_metadata
 from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from adafocus_jax.data.records.reader import (
     is_complete,
     read_info,
 )
+from adafocus_jax.data.records.shard_cache import fetch_metadata, read_checksums
 from adafocus_jax.data.records.storage import fetch_file, file_checksum, is_remote
-from adafocus_jax.data.shard_cache import fetch_metadata, read_checksums
 from adafocus_jax.data.shards import receipt_path
 from adafocus_jax.errors import UserError
 
