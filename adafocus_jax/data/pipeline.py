@@ -25,7 +25,7 @@ from absl import flags
 from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.media.worker_process import start_worker
-from adafocus_jax.data.order import Order
+from adafocus_jax.data.records.order import Order
 from adafocus_jax.data.records.reader import RecordError
 from adafocus_jax.data.remote import RemoteSource
 from adafocus_jax.data.sampling import segment_indices

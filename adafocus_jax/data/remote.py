@@ -2,7 +2,7 @@
 
 Every batch of a global shuffle touches many shards, so they are fetched whole, while others are read. Where the cache
 holds them all, batches are those of the same records in a local folder. Where it does not, the epoch goes through
-windows of shards (:class:`~adafocus_jax.data.order.Order`), the next of which is fetched meanwhile: the order then
+windows of shards (:class:`~adafocus_jax.data.records.order.Order`), the next of which is fetched meanwhile: the order then
 depends on the size of the cache, too, but still not on who reads or where a run goes on.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from adafocus_jax.data.order import Order, Window
+from adafocus_jax.data.records.order import Order, Window
 from adafocus_jax.data.records.reader import RecordSource, read_info, split_shards
 from adafocus_jax.data.records.shard_cache import ShardCache, fetch_metadata
 from adafocus_jax.data.records.storage import CacheOptions

@@ -9,8 +9,9 @@ import grain
 import numpy as np
 import pytest
 
-from adafocus_jax.data import order, pipeline
+from adafocus_jax.data import pipeline
 from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.records import order
 from adafocus_jax.data.records import reader as records
 from adafocus_jax.data.records.reader import (
     Record,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.order import Order
+from adafocus_jax.data.records.order import Order
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
