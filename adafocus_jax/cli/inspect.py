@@ -14,8 +14,8 @@ import numpy as np
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.pipeline import ClipSpec, train_batches
 from adafocus_jax.data.records.reader import RecordSource, open_records
+from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.storage import CacheOptions, is_remote
-from adafocus_jax.data.remote import open_remote
 from adafocus_jax.data.verify import Contents, Damage, Inspection, inspect_records
 from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.files import write_png

@@ -27,7 +27,7 @@ from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.records.order import Order
 from adafocus_jax.data.records.reader import RecordError
-from adafocus_jax.data.remote import RemoteSource
+from adafocus_jax.data.records.remote import RemoteSource
 from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.data.sources import Source
 from adafocus_jax.data.transforms import apply_cut

@@ -20,8 +20,8 @@ from adafocus_jax.data.records.reader import (
     open_records,
     unreduced,
 )
+from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.storage import CacheOptions, is_remote
-from adafocus_jax.data.remote import open_remote
 from adafocus_jax.data.transforms import resize
 from adafocus_jax.errors import UserError
 

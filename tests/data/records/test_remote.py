@@ -19,9 +19,9 @@ from adafocus_jax.data.clips import ClipSpec
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare import prepare
 from adafocus_jax.data.records import shard_cache
+from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.shard_cache import ShardCache
 from adafocus_jax.data.records.storage import CacheOptions
-from adafocus_jax.data.remote import open_remote
 from adafocus_jax.data.sources import open_data
 from adafocus_jax.data.verify import inspect_records
 from adafocus_jax.errors import UserError
