@@ -23,7 +23,7 @@ from rich.table import Table
 
 from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.pipeline import train_batches
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.data.sources import Source, open_data

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adafocus_jax.cli.main import main
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.visualize.files import write_mp4
 
 ROOT = Path(__file__).parents[2]

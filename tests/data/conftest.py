@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.prepare.prepare import prepare
 
 WriteVideo = Callable[..., Path]
 

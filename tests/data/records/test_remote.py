@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from adafocus_jax.data.clips import ClipSpec
 from adafocus_jax.data.pipeline import eval_batches, train_batches
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records import shard_cache
 from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.shard_cache import ShardCache

@@ -13,7 +13,7 @@ import pytest
 
 from adafocus_jax.data.datasets import DATASETS
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
-from adafocus_jax.data.prepare import FPS, prepare
+from adafocus_jax.data.prepare.prepare import FPS, prepare
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.errors import UserError
 

@@ -1,0 +1,1 @@
+"""Makes records of videos, on one machine or many, and verifies them."""
