@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adafocus_jax.data.plan import Plan, read_plan
+from adafocus_jax.data.prepare.manifest import Plan, read_plan
 from adafocus_jax.data.records.reader import SCRATCH, commit, partial_path, write_metadata
 from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.shards import Receipt, read_receipt

@@ -24,7 +24,7 @@ from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
-from adafocus_jax.data.plan import Plan, write_json
+from adafocus_jax.data.prepare.manifest import Plan, write_json
 from adafocus_jax.data.records.reader import (
     SCRATCH,
     ShardWriter,

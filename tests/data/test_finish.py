@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from adafocus_jax.data.finish import finalize
-from adafocus_jax.data.plan import claim, read_plan
+from adafocus_jax.data.prepare.manifest import claim, read_plan
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.errors import UserError
