@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from adafocus_jax.data.shards import ShardJob
+from adafocus_jax.data.prepare.shards import ShardJob
 from adafocus_jax.errors import UserError
 
 

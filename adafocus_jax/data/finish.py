@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adafocus_jax.data.prepare.manifest import Plan, read_plan
+from adafocus_jax.data.prepare.shards import Receipt, read_receipt
 from adafocus_jax.data.records.reader import SCRATCH, commit, partial_path, write_metadata
 from adafocus_jax.data.records.storage import file_checksum
-from adafocus_jax.data.shards import Receipt, read_receipt
 from adafocus_jax.errors import UserError
 
 ProgressMeter = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]

@@ -17,6 +17,7 @@ import simplejpeg
 import tensorflow_datasets as tfds
 
 from adafocus_jax.data.finish import ProgressMeter, silent
+from adafocus_jax.data.prepare.shards import receipt_path
 from adafocus_jax.data.records.reader import (
     CHECKSUMS,
     Record,
@@ -27,7 +28,6 @@ from adafocus_jax.data.records.reader import (
 )
 from adafocus_jax.data.records.shard_cache import fetch_metadata, read_checksums
 from adafocus_jax.data.records.storage import fetch_file, file_checksum, is_remote
-from adafocus_jax.data.shards import receipt_path
 from adafocus_jax.errors import UserError
 
 

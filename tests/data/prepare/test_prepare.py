@@ -109,7 +109,7 @@ def test_an_unforeseen_error_costs_one_video(video_folder, tmp_path, monkeypatch
             raise OverflowError("what\nnow")
         return iter_entry(entry, **options)
 
-    monkeypatch.setattr("adafocus_jax.data.shards.iter_entry", strange)
+    monkeypatch.setattr("adafocus_jax.data.prepare.shards.iter_entry", strange)
     assert prepare(video_folder, tmp_path, **SMALL, max_skipped=0.1).num_skipped == 1
     assert skipped(tmp_path)[1:] == [["train", "walk/0.mp4", "OverflowError: what now"]]
 
@@ -118,7 +118,7 @@ def test_what_is_not_installed_is_not_the_videos_fault(video_folder, tmp_path, m
     def lacking(entry, **options):
         raise UserError("nibabel is not installed")
 
-    monkeypatch.setattr("adafocus_jax.data.shards.iter_entry", lacking)
+    monkeypatch.setattr("adafocus_jax.data.prepare.shards.iter_entry", lacking)
     with pytest.raises(UserError, match="nibabel is not installed"):
         prepare(video_folder, tmp_path, **SMALL, max_skipped=1)
     assert [Path(name).name for name in contents(tmp_path)] == ["plan.json"]
