@@ -16,7 +16,7 @@ from typing import Any
 import simplejpeg
 import tensorflow_datasets as tfds
 
-from adafocus_jax.data.finish import ProgressMeter, silent
+from adafocus_jax.data.prepare.finish import ProgressMeter, silent
 from adafocus_jax.data.prepare.shards import receipt_path
 from adafocus_jax.data.records.reader import (
     CHECKSUMS,

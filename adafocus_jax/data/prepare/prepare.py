@@ -24,7 +24,7 @@ import numpy as np
 from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read_dataset
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions
-from adafocus_jax.data.finish import PrepareSummary, finish, summarize, write_csv
+from adafocus_jax.data.prepare.finish import PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
 from adafocus_jax.data.records.reader import DATASET, SCRATCH, About, is_complete

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adafocus_jax.data.finish import finalize
+from adafocus_jax.data.prepare.finish import finalize
 from adafocus_jax.data.prepare.manifest import claim, read_plan
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import open_records
