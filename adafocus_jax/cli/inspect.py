@@ -13,10 +13,10 @@ import numpy as np
 
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.pipeline import ClipSpec, train_batches
+from adafocus_jax.data.prepare.verify import Contents, Damage, Inspection, inspect_records
 from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.storage import CacheOptions, is_remote
-from adafocus_jax.data.verify import Contents, Damage, Inspection, inspect_records
 from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.files import write_png
 from adafocus_jax.visualize.strips import Strip, draw_strips

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from adafocus_jax.data.prepare.verify import inspect_records
 from adafocus_jax.data.records.reader import (
     CHECKSUMS,
     ShardWriter,
@@ -13,7 +14,6 @@ from adafocus_jax.data.records.reader import (
     write_metadata,
 )
 from adafocus_jax.data.records.storage import file_checksum
-from adafocus_jax.data.verify import inspect_records
 from adafocus_jax.errors import UserError
 
 SHARD = shard_name("train", 1, 3)
