@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from adafocus_jax.cli.progress import counted
-from adafocus_jax.data.beam import make_on_beam
 from adafocus_jax.data.datasets import DATASETS
 from adafocus_jax.data.datasets.entries import ReadOptions
+from adafocus_jax.data.prepare.beam import make_on_beam
 from adafocus_jax.data.prepare.finish import PrepareSummary, finalize
 from adafocus_jax.data.prepare.prepare import DEFAULT_FPS, FPS, prepare
 from adafocus_jax.errors import UserError

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from adafocus_jax.data.beam import make_on_beam
 from adafocus_jax.data.datasets import DATASETS
+from adafocus_jax.data.prepare.beam import make_on_beam
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.tfds_builders import BUILDERS
 from adafocus_jax.errors import UserError
