@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from adafocus_jax.data.datasets import DATASETS
 from adafocus_jax.data.prepare.beam import make_on_beam
 from adafocus_jax.data.prepare.prepare import prepare
-from adafocus_jax.data.tfds_builders import BUILDERS
+from adafocus_jax.data.prepare.tfds_builders import BUILDERS
 from adafocus_jax.errors import UserError
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None

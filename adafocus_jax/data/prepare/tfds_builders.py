@@ -3,7 +3,7 @@
 Importing this module registers them::
 
     import tensorflow_datasets as tfds
-    import adafocus_jax.data.tfds_builders
+    import adafocus_jax.data.prepare.tfds_builders
 
     builder = tfds.builder("adafocus_jester", data_dir="data", videos="20bn-jester-v1", annotations="lists")
     builder.download_and_prepare()  # continues where a killed one stopped
