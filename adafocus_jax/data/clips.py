@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.records.reader import Frame
-from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.data.transforms import SCALES, Cut, apply_cut, eval_cut, random_cut, reduced
 from adafocus_jax.errors import UserError
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.media.video import DecodeError
 from adafocus_jax.data.pipeline import load_clip
-from adafocus_jax.data.sampling import segment_indices
 from adafocus_jax.data.sources import Source, VideoData
 from adafocus_jax.early_exit import ExitPolicy
 from adafocus_jax.errors import UserError

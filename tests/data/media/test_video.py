@@ -5,8 +5,8 @@ import av
 import numpy as np
 import pytest
 
+from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.media.video import DecodeError, iter_frames, read_chosen, read_video, stack_frames
-from adafocus_jax.data.sampling import segment_indices
 
 
 def levels(frames) -> list[int]:

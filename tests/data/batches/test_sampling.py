@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.sampling import segment_indices
+from adafocus_jax.data.batches.sampling import segment_indices
 
 SIZES = {"num_frames": st.integers(1, 500), "num_segments": st.integers(1, 100)}
 

@@ -1,0 +1,1 @@
+"""Records or videos become batches: sampled, cut, put together."""
