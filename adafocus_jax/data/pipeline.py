@@ -22,6 +22,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from adafocus_jax.data.batches.cuts import apply_cut
 from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.media.video import read_chosen
@@ -30,7 +31,6 @@ from adafocus_jax.data.records.order import Order
 from adafocus_jax.data.records.reader import RecordError
 from adafocus_jax.data.records.remote import RemoteSource
 from adafocus_jax.data.sources import Source
-from adafocus_jax.data.transforms import apply_cut
 from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from adafocus_jax.data.batches.cuts import resize
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_chosen
 from adafocus_jax.data.media.video import DecodeError
@@ -22,7 +23,6 @@ from adafocus_jax.data.records.reader import (
 )
 from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.storage import CacheOptions, is_remote
-from adafocus_jax.data.transforms import resize
 from adafocus_jax.errors import UserError
 
 SHORT_SIDE = 256

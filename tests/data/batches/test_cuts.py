@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.transforms import (
+from adafocus_jax.data.batches.cuts import (
     SCALES,
     Cut,
     apply_cut,
