@@ -21,8 +21,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.batches.sampling import segment_indices
-from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.pipeline import train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import RecordSource, open_records

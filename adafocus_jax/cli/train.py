@@ -25,7 +25,7 @@ from adafocus_jax.config import (
     optimizer_options,
     train_options,
 )
-from adafocus_jax.data.clips import warn_of_flips
+from adafocus_jax.data.batches.clips import warn_of_flips
 from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records.storage import is_remote
 from adafocus_jax.errors import UserError

@@ -22,9 +22,9 @@ import grain
 import numpy as np
 from absl import flags
 
+from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.batches.cuts import apply_cut
 from adafocus_jax.data.batches.sampling import segment_indices
-from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.records.order import Order

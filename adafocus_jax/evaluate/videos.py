@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.batches.sampling import segment_indices
-from adafocus_jax.data.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.media.video import DecodeError
 from adafocus_jax.data.pipeline import load_clip
 from adafocus_jax.data.sources import Source, VideoData

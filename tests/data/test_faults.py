@@ -14,7 +14,7 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.records.reader import (
     RecordError,

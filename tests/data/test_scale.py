@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adafocus_jax.data import pipeline
-from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.records import order
 from adafocus_jax.data.records import reader as records
 from adafocus_jax.data.records.reader import (

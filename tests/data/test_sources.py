@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.media import sparse_video as sparse_decode
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.prepare.verify import inspect_records
