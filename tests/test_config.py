@@ -14,7 +14,7 @@ from adafocus_jax.config import (
     optimizer_options,
     train_options,
 )
-from adafocus_jax.data.sources import open_data
+from adafocus_jax.data.batches.sources import open_data
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import init_variables
 from adafocus_jax.train.optimizer import assign_groups

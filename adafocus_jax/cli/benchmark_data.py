@@ -23,10 +23,10 @@ from rich.table import Table
 
 from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter
 from adafocus_jax.data.batches.sampling import segment_indices
+from adafocus_jax.data.batches.sources import Source, open_data
 from adafocus_jax.data.pipeline import train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import RecordSource, open_records
-from adafocus_jax.data.sources import Source, open_data
 from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.files import write_mp4
 

@@ -16,6 +16,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from adafocus_jax.data.batches.clips import ClipSpec
+from adafocus_jax.data.batches.sources import open_data
 from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.prepare.verify import inspect_records
@@ -23,7 +24,6 @@ from adafocus_jax.data.records import shard_cache
 from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.shard_cache import ShardCache
 from adafocus_jax.data.records.storage import CacheOptions
-from adafocus_jax.data.sources import open_data
 from adafocus_jax.errors import UserError
 
 SPEC = ClipSpec(num_candidates=2, image_size=8, resize=10)
