@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter
+from adafocus_jax.data.batches.pipeline import train_batches
 from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.batches.sources import Source, open_data
-from adafocus_jax.data.pipeline import train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.errors import UserError

@@ -19,8 +19,8 @@ from adafocus_jax.cli.loading import (
     round_up_to_devices,
 )
 from adafocus_jax.cli.progress import counted
+from adafocus_jax.data.batches.pipeline import eval_batches
 from adafocus_jax.data.batches.sources import Source
-from adafocus_jax.data.pipeline import eval_batches
 from adafocus_jax.early_exit import ExitCurve, write_curve_csv
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import METRICS, classification, per_exit

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from adafocus_jax.cli.progress import counted
-from adafocus_jax.data.pipeline import ClipSpec, train_batches
+from adafocus_jax.data.batches.pipeline import ClipSpec, train_batches
 from adafocus_jax.data.prepare.verify import Contents, Damage, Inspection, inspect_records
 from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.data.records.remote import open_remote

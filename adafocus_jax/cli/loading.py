@@ -13,8 +13,8 @@ import numpy as np
 
 from adafocus_jax.checkpoint import LoadedCheckpoint, checkpoint_folder, load_checkpoint, require_same_arrays
 from adafocus_jax.config import clip_spec, make_model
+from adafocus_jax.data.batches.pipeline import ClipSpec
 from adafocus_jax.data.batches.sources import Source, open_data
-from adafocus_jax.data.pipeline import ClipSpec
 from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import VideoModel, init_variables

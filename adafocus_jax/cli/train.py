@@ -26,7 +26,7 @@ from adafocus_jax.config import (
     train_options,
 )
 from adafocus_jax.data.batches.clips import warn_of_flips
-from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
+from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records.storage import is_remote
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification

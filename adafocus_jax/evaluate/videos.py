@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter
+from adafocus_jax.data.batches.pipeline import load_clip
 from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.batches.sources import Source, VideoData
 from adafocus_jax.data.media.video import DecodeError
-from adafocus_jax.data.pipeline import load_clip
 from adafocus_jax.early_exit import ExitPolicy
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import usable_exits

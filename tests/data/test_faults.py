@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adafocus_jax.data.batches.clips import ClipSpec
-from adafocus_jax.data.pipeline import eval_batches, train_batches
+from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.records.reader import (
     RecordError,
     RecordSource,

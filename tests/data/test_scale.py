@@ -9,7 +9,7 @@ import grain
 import numpy as np
 import pytest
 
-from adafocus_jax.data import pipeline
+from adafocus_jax.data.batches import pipeline
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.records import order
 from adafocus_jax.data.records import reader as records
@@ -46,7 +46,7 @@ def million(tmp_path_factory) -> Path:
 
 OPEN = """
 import sys, time
-from adafocus_jax.data.pipeline import ClipSpec, train_batches
+from adafocus_jax.data.batches.pipeline import ClipSpec, train_batches
 from adafocus_jax.data.records.reader import open_records
 
 def rss_mb():
@@ -119,7 +119,7 @@ import sys
 from adafocus_jax.cli.benchmark_data import peak_bytes
 sys.path.insert(0, sys.argv[1])
 from test_scale import Counted
-from adafocus_jax.data.pipeline import ClipSpec, train_batches
+from adafocus_jax.data.batches.pipeline import ClipSpec, train_batches
 options = {"batch_size": 20, "seed": 0, "num_steps": 12, "num_threads": 2}
 run = lambda: [None for _ in train_batches(Counted(100), ClipSpec(8, 224), **options)]
 run()

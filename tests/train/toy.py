@@ -24,7 +24,7 @@ import numpy as np
 from flax import linen as nn
 
 from adafocus_jax.cli.main import status_of
-from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
+from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions

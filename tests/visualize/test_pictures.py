@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from adafocus_jax.data.pipeline import ClipSpec, eval_batches
+from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches
 from adafocus_jax.data.records.reader import Record, encode_frame
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.evaluate.videos import source_predictions

@@ -9,10 +9,10 @@ from PIL import Image
 
 from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter, warn_of_flips
 from adafocus_jax.data.batches.cuts import apply_cut, reduced
+from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.batches.sources import open_data
 from adafocus_jax.data.datasets.annotations import mirrored_labels
-from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import Record, encode_frame
 from adafocus_jax.errors import UserError

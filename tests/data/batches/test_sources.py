@@ -9,12 +9,12 @@ import pytest
 import simplejpeg
 
 from adafocus_jax.data.batches.clips import ClipSpec
+from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.batches.sources import SHORT_SIDE, VideoSource, open_data
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.media import sparse_video as sparse_decode
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import read_chosen
-from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import RecordError, RecordSource
 from adafocus_jax.errors import UserError

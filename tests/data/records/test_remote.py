@@ -16,8 +16,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from adafocus_jax.data.batches.clips import ClipSpec
+from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.batches.sources import open_data
-from adafocus_jax.data.pipeline import eval_batches, train_batches
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.prepare.verify import inspect_records
 from adafocus_jax.data.records import shard_cache

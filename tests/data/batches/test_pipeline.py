@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, load_clip, train_batches
 from adafocus_jax.data.media.video import DecodeError
-from adafocus_jax.data.pipeline import ClipSpec, eval_batches, load_clip, train_batches
 from adafocus_jax.data.records.reader import (
     RecordError,
     RecordSource,
@@ -288,7 +288,7 @@ def test_a_damaged_record_is_named(records, tmp_path, workers):
 
 SCRIPT = """
 import multiprocessing, sys, time
-from adafocus_jax.data.pipeline import ClipSpec, train_batches
+from adafocus_jax.data.batches.pipeline import ClipSpec, train_batches
 from adafocus_jax.data.records.reader import open_records
 if __name__ == "__main__":
     batches = train_batches(open_records(sys.argv[1], "train"), ClipSpec(3, 8), batch_size=4, seed=0,
