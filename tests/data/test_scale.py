@@ -116,7 +116,7 @@ def test_memory_stays_within_what_the_docstring_states():
     """``num_threads`` batches made, as many waiting and two with the reader, of 24 MB each."""
     code = """
 import sys
-from adafocus_jax.cli.benchmark_data import peak_bytes
+from adafocus_jax.benchmark.reading import peak_bytes
 sys.path.insert(0, sys.argv[1])
 from test_scale import Counted
 from adafocus_jax.data.batches.pipeline import ClipSpec, train_batches
