@@ -11,13 +11,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adafocus_jax.cli.loading import (
-    TrainedModel,
-    add_checkpoint_arguments,
-    load_model,
-    open_split,
-    round_up_to_devices,
-)
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.batches.pipeline import eval_batches
 from adafocus_jax.data.batches.sources import Source
@@ -28,6 +21,13 @@ from adafocus_jax.evaluate.exits import solve_policies, store_policies, sweep_ex
 from adafocus_jax.evaluate.predict import Predictions, average_crops, make_predict_function, predict_split
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import VideoModel
+from adafocus_jax.predict.loading import (
+    TrainedModel,
+    add_checkpoint_arguments,
+    load_model,
+    open_split,
+    round_up_to_devices,
+)
 from adafocus_jax.types import VideoBatch
 from adafocus_jax.visualize.curves import Series, accuracy_cost
 from adafocus_jax.visualize.files import write_png

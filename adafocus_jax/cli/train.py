@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from adafocus_jax.checkpoint import FOLDER
-from adafocus_jax.cli.loading import open_split, round_up_to_devices
 from adafocus_jax.config import (
     FREE_KEYS,
     batch_shapes,
@@ -33,6 +32,7 @@ from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.models import VideoModel
+from adafocus_jax.predict.loading import open_split, round_up_to_devices
 from adafocus_jax.train import TrainingDivergedError, TrainOptions, initialize_from, train
 from adafocus_jax.train.loop import Initialize
 from adafocus_jax.train.processes import connect

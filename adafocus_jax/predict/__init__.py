@@ -1,0 +1,1 @@
+"""A checkpoint and videos become predictions."""
