@@ -23,8 +23,8 @@ from adafocus_jax.demo.videos import DemoTask, write_videos
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import Predictions
-from adafocus_jax.evaluate.videos import video_prediction
 from adafocus_jax.flops import model_cost
+from adafocus_jax.predict.videos import video_prediction
 from adafocus_jax.types import VideoPrediction
 from adafocus_jax.visualize.report import write_report
 from adafocus_jax.visualize.run import EVALUATION_FOLDER, read_run

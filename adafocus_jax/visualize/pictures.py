@@ -7,7 +7,7 @@ import numpy as np
 from adafocus_jax.data.batches.pipeline import ClipSpec
 from adafocus_jax.data.batches.sources import Source
 from adafocus_jax.evaluate.predict import Predictions
-from adafocus_jax.evaluate.videos import source_predictions
+from adafocus_jax.predict.videos import source_predictions
 from adafocus_jax.visualize.curves import temporal_weights
 from adafocus_jax.visualize.frames import contact_sheet
 

@@ -8,7 +8,7 @@ import pytest
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches
 from adafocus_jax.data.records.reader import Record, encode_frame
 from adafocus_jax.evaluate.predict import Predictions
-from adafocus_jax.evaluate.videos import source_predictions
+from adafocus_jax.predict.videos import source_predictions
 from adafocus_jax.visualize.pictures import evaluation_pictures
 
 SPEC = ClipSpec(num_candidates=4, image_size=16, resize=20, num_glance=2)
