@@ -8,11 +8,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from adafocus_jax.config.recipes import PUBLISHED_SIZES, family_groups, family_recipe
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import MODELS, model_defaults
 from adafocus_jax.models.registry import CANDIDATES_PER_FOCUS
 from adafocus_jax.models.two_exit import TwoExitAdaFocus
-from adafocus_jax.train.recipes import PUBLISHED_SIZES, family_groups, family_recipe
 
 FREE_KEYS = (
     "data.dir",
