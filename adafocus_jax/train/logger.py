@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 
-from adafocus_jax.data.records.reader import encode_frame
+from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)

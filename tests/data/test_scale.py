@@ -13,16 +13,9 @@ from adafocus_jax.data.batches import pipeline
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.records import order
 from adafocus_jax.data.records import reader as records
-from adafocus_jax.data.records.reader import (
-    Record,
-    ShardWriter,
-    encode_frame,
-    encode_record,
-    open_records,
-    record_features,
-    shard_name,
-    write_metadata,
-)
+from adafocus_jax.data.records.reader import Record, open_records
+from adafocus_jax.data.records.schema import encode_frame, encode_record, record_features, shard_name
+from adafocus_jax.data.records.writer import ShardWriter, write_metadata
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 1000

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches
-from adafocus_jax.data.records.reader import Record, encode_frame
+from adafocus_jax.data.records.reader import Record
+from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.predict.videos import source_predictions
 from adafocus_jax.visualize.pictures import evaluation_pictures

@@ -12,7 +12,7 @@ import numpy as np
 
 from adafocus_jax.data.batches.cuts import SCALES, Cut, apply_cut, eval_cut, random_cut, reduced
 from adafocus_jax.data.batches.sampling import segment_indices
-from adafocus_jax.data.records.reader import Frame
+from adafocus_jax.data.media.frames import Frame
 from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -29,8 +29,8 @@ from adafocus_jax.data.batches.sources import Source
 from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.records.order import Order
-from adafocus_jax.data.records.reader import RecordError
 from adafocus_jax.data.records.remote import RemoteSource
+from adafocus_jax.data.records.schema import RecordError
 from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)

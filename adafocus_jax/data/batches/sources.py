@@ -10,18 +10,11 @@ from typing import Any, Protocol
 from adafocus_jax.data.batches.cuts import resize
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_chosen
+from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
 from adafocus_jax.data.media.video import DecodeError
-from adafocus_jax.data.records.reader import (
-    SCRATCH,
-    Choose,
-    Frame,
-    RecordError,
-    Reduce,
-    is_complete,
-    open_records,
-    unreduced,
-)
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.data.records.remote import open_remote
+from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete
 from adafocus_jax.data.records.storage import CacheOptions, is_remote
 from adafocus_jax.errors import UserError
 

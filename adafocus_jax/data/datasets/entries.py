@@ -11,11 +11,11 @@ import numpy as np
 
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.media.frame_folder import iter_folder
+from adafocus_jax.data.media.frames import Frame
 from adafocus_jax.data.media.kinds import Media, media_kind
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import DecodedVideo, iter_frames, read_chosen, stack_frames
 from adafocus_jax.data.media.volume import iter_slices
-from adafocus_jax.data.records.reader import Frame
 from adafocus_jax.errors import UserError
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import av
 
+from adafocus_jax.data.media.frames import Frame
 from adafocus_jax.data.media.video import rgb_converter
-from adafocus_jax.data.records.reader import Frame
 
 _MAX_BYTES = 64 * 2**20  # of a file that is held in memory
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from adafocus_jax.data.prepare.manifest import Plan, read_plan
 from adafocus_jax.data.prepare.shards import Receipt, read_receipt
-from adafocus_jax.data.records.reader import SCRATCH, commit, partial_path, write_metadata
+from adafocus_jax.data.records.schema import SCRATCH
 from adafocus_jax.data.records.storage import file_checksum
+from adafocus_jax.data.records.writer import commit, partial_path, write_metadata
 from adafocus_jax.errors import UserError
 
 ProgressMeter = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]

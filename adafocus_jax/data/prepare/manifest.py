@@ -13,7 +13,8 @@ from typing import Any
 
 from adafocus_jax.data.datasets import DatasetTable
 from adafocus_jax.data.datasets.annotations import Entry
-from adafocus_jax.data.records.reader import SCRATCH, About, commit, partial_path, shard_name
+from adafocus_jax.data.records.schema import SCRATCH, About, shard_name
+from adafocus_jax.data.records.writer import commit, partial_path
 from adafocus_jax.errors import UserError
 
 

@@ -27,7 +27,7 @@ from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.prepare.finish import PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
-from adafocus_jax.data.records.reader import DATASET, SCRATCH, About, is_complete
+from adafocus_jax.data.records.schema import DATASET, SCRATCH, About, is_complete
 from adafocus_jax.errors import UserError
 
 FPS: dict[str, float | None] = {

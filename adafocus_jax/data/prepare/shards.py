@@ -25,14 +25,9 @@ from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.prepare.manifest import Plan, write_json
-from adafocus_jax.data.records.reader import (
-    SCRATCH,
-    ShardWriter,
-    encode_frame,
-    encode_record,
-    record_features,
-)
+from adafocus_jax.data.records.schema import SCRATCH, encode_frame, encode_record, record_features
 from adafocus_jax.data.records.storage import file_checksum
+from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
 
 logger = logging.getLogger(__name__)

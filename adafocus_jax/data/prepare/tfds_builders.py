@@ -25,7 +25,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from adafocus_jax.data.datasets import DATASETS, DatasetSpec
 from adafocus_jax.data.prepare.beam import make_on_beam
 from adafocus_jax.data.prepare.prepare import prepare, tfds_name
-from adafocus_jax.data.records.reader import is_complete
+from adafocus_jax.data.records.schema import is_complete
 from adafocus_jax.errors import UserError
 
 

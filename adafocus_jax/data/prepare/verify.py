@@ -18,14 +18,8 @@ import tensorflow_datasets as tfds
 
 from adafocus_jax.data.prepare.finish import ProgressMeter, silent
 from adafocus_jax.data.prepare.shards import receipt_path
-from adafocus_jax.data.records.reader import (
-    CHECKSUMS,
-    Record,
-    RecordError,
-    RecordSource,
-    is_complete,
-    read_info,
-)
+from adafocus_jax.data.records.reader import Record, RecordSource, read_info
+from adafocus_jax.data.records.schema import CHECKSUMS, RecordError, is_complete
 from adafocus_jax.data.records.shard_cache import fetch_metadata, read_checksums
 from adafocus_jax.data.records.storage import fetch_file, file_checksum, is_remote
 from adafocus_jax.errors import UserError

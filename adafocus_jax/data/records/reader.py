@@ -11,213 +11,21 @@ import contextlib
 import functools
 import itertools
 import os
-import tempfile
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import simplejpeg
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader
 
-from adafocus_jax.data.records.storage import file_checksum
+from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
+from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features
 from adafocus_jax.errors import UserError
 
-DATASET = "videos"
-SCRATCH = ".prepare"
-"""Sub-folder for what is not finished: a file appears under its final name complete or not at all."""
-
-CHECKSUMS = "SHA256SUMS"
-"""File of ``checksum  file name`` lines for all other files of a finished folder, as ``sha256sum -c`` reads it."""
-
-_INFO = "dataset_info.json"
 _MAX_OPEN_SHARDS = 256  # A process may open 1024 files on many systems; opening a shard again takes 50 µs.
-
-Choose = Callable[[int], Iterable[int]]
-"""From a video's number of frames to the numbers of those wanted, each once, increasing."""
-Reduce = Callable[[int, int], int]
-"""From a video's height and width in pixels to the factor (1, 2, 4 or 8) by which its frames may come smaller."""
-
-
-class Frame(NamedTuple):
-    """A decoded frame of a video."""
-
-    number: int
-    time_sec: float
-    """Where it stands in the video."""
-    pixels: np.ndarray
-    """``[H, W, 3]`` uint8 RGB; may be overwritten by the next frame."""
-
-
-def unreduced(height: int, width: int) -> int:
-    """The factor 1 for every size: a ``Reduce`` that asks for whole frames."""
-    return 1
-
-
-@dataclass(frozen=True)
-class About:
-    """What the metadata say of a data set as a whole."""
-
-    name: str = DATASET
-    """The first part of all file names, and what TensorFlow Datasets calls the data set."""
-    description: str = "Videos as JPEG frames, prepared by adafocus_jax."
-    citation: str = ""
-    """BibTeX."""
-    homepage: str = ""
-    traits: Mapping[str, Any] = field(default_factory=dict)
-    """What to know when training: ``metric``, ``flip``, ``relabel`` of the data set's spec."""
-
-
-class RecordError(UserError):
-    """A record that does not read; the message names shard, position and, where it is known, the video."""
-
-
-def record_features(classes: Sequence[str]) -> tfds.features.FeaturesDict:
-    """The schema of a record over the given class names."""
-    return tfds.features.FeaturesDict(
-        {
-            # Text holds any bytes and needs no TensorFlow, as Image and Video would.
-            "frames": tfds.features.Sequence(tfds.features.Text()),
-            "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=classes)),
-            "name": tfds.features.Text(),
-            "fps": np.float32,
-            "num_frames": np.int64,
-        }
-    )
-
-
-def encode_frame(frame: np.ndarray, quality: int) -> bytes:
-    """JPEG of ``frame [H, W, 3]`` uint8 RGB; colour at half resolution, as video has it anyway."""
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality, colorsubsampling="420")
-
-
-def encode_record(
-    features: tfds.features.FeaturesDict, jpegs: Sequence[bytes], labels: Sequence[int], name: str, fps: float
-) -> bytes:
-    """One video, serialised as ``features`` (:func:`record_features`) describe."""
-    record = {"frames": list(jpegs), "labels": list(labels), "name": os.fsencode(name)}
-    record |= {"fps": fps, "num_frames": len(jpegs)}
-    serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
-    # Without `deterministic`, the order of the fields differs from process to process.
-    return serializer.get_tf_example(features.encode_example(record)).SerializeToString(deterministic=True)
-
-
-def shard_name(split: str, number: int, count: int, dataset: str = DATASET) -> str:
-    """File name of shard ``number`` of ``count``, as TensorFlow Datasets names it.
-
-    >>> shard_name("train", 3, 16)
-    'videos-train.array_record-00003-of-00016'
-    """
-    return f"{dataset}-{split}.array_record-{number:05d}-of-{count:05d}"
-
-
-class ShardWriter:
-    """Writes one shard: ``with ShardWriter(path) as shard: shard.write(record)``.
-
-    The file appears under ``path`` when the block ends without an error, and not before.
-
-    Raises:
-        OSError: the disk is full, or the folder does not take the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._partial = partial_path(path.parent / SCRATCH, path.name)
-        # A group of one record per chunk makes random access cheap; JPEG does not compress further.
-        self._writer = ArrayRecordWriter(str(self._partial), "group_size:1,uncompressed")
-
-    def write(self, record: bytes) -> None:
-        """Appends a serialised record."""
-        with self._as_os_error():
-            self._writer.write(record)
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is not None:
-                with contextlib.suppress(RuntimeError):
-                    self._writer.close()
-                return
-            with self._as_os_error():
-                self._writer.close()
-            commit(self._partial, self._path)
-        finally:
-            self._partial.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _as_os_error(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:
-            raise OSError(f"cannot write {self._path}: {str(error).split(';')[0]}") from error
-
-
-def partial_path(folder: Path, name: str) -> Path:
-    """A file in ``folder`` for what will be ``name``; no two writers, on whichever machines, get the same one."""
-    return folder / f"{name}.{uuid.uuid4().hex}.partial"
-
-
-def commit(partial: Path, path: Path) -> None:
-    """Makes a finished file durable and gives it its final name in one step."""
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
-
-
-def write_metadata(
-    directory: Path,
-    classes: Sequence[str],
-    shard_lengths: Mapping[str, Sequence[int]],
-    num_bytes: Mapping[str, int],
-    max_labels: int,
-    *,
-    about: About | None = None,
-    checksums: Mapping[str, str] | None = None,
-) -> None:
-    """Completes a folder of shards: afterwards :func:`open_records` and TensorFlow Datasets open it.
-
-    ``checksums`` (of the shards, by file name) go into the file ``SHA256SUMS`` with those of the metadata.
-    ``dataset_info.json`` comes last, so that a folder without it is not complete.
-    """
-    about = about or About()
-    info = tfds.core.DatasetInfo(
-        builder=tfds.core.DatasetIdentity(
-            name=about.name, version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name=""
-        ),
-        description=about.description,
-        citation=about.citation,
-        homepage=about.homepage,
-        features=record_features(classes),
-        metadata=tfds.core.MetadataDict(max_labels=max_labels, **about.traits),
-    )
-    info.set_file_format("array_record")
-    splits = [
-        tfds.core.SplitInfo(name, list(lengths), num_bytes[name]) for name, lengths in shard_lengths.items()
-    ]
-    info.set_splits(tfds.core.SplitDict(splits))
-    with tempfile.TemporaryDirectory(".partial", dir=directory / SCRATCH) as scratch:
-        info.write_to_directory(scratch)
-        written = {file.name: file_checksum(file) for file in Path(scratch).iterdir()}
-        lines = [f"{value}  {name}\n" for name, value in sorted({**(checksums or {}), **written}.items())]
-        (Path(scratch) / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
-        for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == _INFO):
-            commit(file, directory / file.name)
-
-
-def is_complete(directory: Path) -> bool:
-    """Whether :func:`write_metadata` has completed the folder."""
-    return (directory / _INFO).is_file()
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordReader
 
-from adafocus_jax.data.records.reader import CHECKSUMS, SCRATCH, commit, open_shard, partial_path
+from adafocus_jax.data.records.reader import open_shard
+from adafocus_jax.data.records.schema import CHECKSUMS, SCRATCH
 from adafocus_jax.data.records.storage import fetch_file
+from adafocus_jax.data.records.writer import commit, partial_path
 from adafocus_jax.errors import UserError
 
 

@@ -14,7 +14,8 @@ from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.batches.sources import open_data
 from adafocus_jax.data.datasets.annotations import mirrored_labels
 from adafocus_jax.data.prepare.prepare import prepare
-from adafocus_jax.data.records.reader import Record, encode_frame
+from adafocus_jax.data.records.reader import Record
+from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.errors import UserError
 
 CLASSES = ("moving left", "moving right", "Left turn", "RIGHT turn", "leftover", "left alone")

@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, load_clip, train_batches
 from adafocus_jax.data.media.video import DecodeError
-from adafocus_jax.data.records.reader import (
+from adafocus_jax.data.records.reader import RecordSource, open_records
+from adafocus_jax.data.records.schema import (
     RecordError,
-    RecordSource,
-    ShardWriter,
     encode_frame,
     encode_record,
-    open_records,
     record_features,
     shard_name,
-    write_metadata,
 )
+from adafocus_jax.data.records.writer import ShardWriter, write_metadata
 from adafocus_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]

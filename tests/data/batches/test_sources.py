@@ -16,7 +16,8 @@ from adafocus_jax.data.media import sparse_video as sparse_decode
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import read_chosen
 from adafocus_jax.data.prepare.prepare import prepare
-from adafocus_jax.data.records.reader import RecordError, RecordSource
+from adafocus_jax.data.records.reader import RecordSource
+from adafocus_jax.data.records.schema import RecordError
 from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.files import write_mp4
 

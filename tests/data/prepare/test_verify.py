@@ -4,16 +4,10 @@ from pathlib import Path
 import pytest
 
 from adafocus_jax.data.prepare.verify import inspect_records
-from adafocus_jax.data.records.reader import (
-    CHECKSUMS,
-    ShardWriter,
-    encode_record,
-    open_records,
-    record_features,
-    shard_name,
-    write_metadata,
-)
+from adafocus_jax.data.records.reader import open_records
+from adafocus_jax.data.records.schema import CHECKSUMS, encode_record, record_features, shard_name
 from adafocus_jax.data.records.storage import file_checksum
+from adafocus_jax.data.records.writer import ShardWriter, write_metadata
 from adafocus_jax.errors import UserError
 
 SHARD = shard_name("train", 1, 3)

@@ -10,16 +10,15 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.records.reader import (
+from adafocus_jax.data.records.reader import open_records
+from adafocus_jax.data.records.schema import (
     RecordError,
-    ShardWriter,
     encode_frame,
     encode_record,
-    open_records,
     record_features,
     shard_name,
-    write_metadata,
 )
+from adafocus_jax.data.records.writer import ShardWriter, write_metadata
 from adafocus_jax.errors import UserError
 
 CLASSES = ("jump", "run", "walk")

@@ -1,0 +1,29 @@
+"""What a frame of a video is, and how the wanted ones are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+Choose = Callable[[int], Iterable[int]]
+"""From a video's number of frames to the numbers of those wanted, each once, increasing."""
+
+Reduce = Callable[[int, int], int]
+"""From a video's height and width in pixels to the factor (1, 2, 4 or 8) by which its frames may come smaller."""
+
+
+class Frame(NamedTuple):
+    """A decoded frame of a video."""
+
+    number: int
+    time_sec: float
+    """Where it stands in the video."""
+    pixels: np.ndarray
+    """``[H, W, 3]`` uint8 RGB; may be overwritten by the next frame."""
+
+
+def unreduced(height: int, width: int) -> int:
+    """The factor 1 for every size: a ``Reduce`` that asks for whole frames."""
+    return 1
