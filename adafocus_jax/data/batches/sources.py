@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from adafocus_jax.data.batches.cuts import resize
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_chosen
 from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
+from adafocus_jax.data.media.resize import resize
 from adafocus_jax.data.media.video import DecodeError
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.data.records.remote import open_remote

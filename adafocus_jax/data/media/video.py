@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from adafocus_jax.data.batches.cuts import resize, scaled_to_short_side
+from adafocus_jax.data.media.resize import resize, scaled_to_short_side
 
 # A stream that ends before this share of the length it states has lost its end.
 _MIN_DECODED_FRAC = 0.8

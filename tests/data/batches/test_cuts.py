@@ -3,15 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.batches.cuts import (
-    SCALES,
-    Cut,
-    apply_cut,
-    eval_cut,
-    random_cut,
-    resize,
-    scaled_to_short_side,
-)
+from adafocus_jax.data.batches.cuts import SCALES, Cut, apply_cut, eval_cut, random_cut
+from adafocus_jax.data.media.resize import resize, scaled_to_short_side
 
 SIDES = st.integers(1, 400)
 
