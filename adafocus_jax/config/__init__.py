@@ -1,7 +1,7 @@
 """Configurations: the published base, a file and flags that change it, and the arguments that come of it.
 
 A config file has a function ``get_config()`` (``get_config(variant)`` for ``FILE:VARIANT``) that returns a changed
-:func:`base_config`. It is locked: a misspelt key is an error. Past :func:`load_config` all is plain values, which are
+``base_config``. It is locked: a misspelt key is an error. Past ``load_config`` all is plain values, which are
 saved beside the checkpoints, and from which the other functions here make the arguments of the library.
 """
 

@@ -23,8 +23,8 @@ class ClipSpec:
     """What a clip is: how many frames of which size, and how they are cut.
 
     Raises:
-        UserError: the test crop is larger than the resized frame, a number is not positive, or labels are to be
-            mirrored and clips are not.
+      UserError: the test crop is larger than the resized frame, a number is not positive, or labels are to be
+        mirrored and clips are not.
     """
 
     num_candidates: int
@@ -102,7 +102,7 @@ class ClipWriter:
         self._places: dict[int, list[np.ndarray]] = {}
         self._scratch = np.empty_like(clips[0][0])
         self.cut: Cut
-        """The cut, once :meth:`reduce` was called."""
+        """The cut, once ``reduce`` was called."""
 
     def choose(self, num_frames: int) -> list[int]:
         """The numbers of the frames wanted, each once, increasing."""

@@ -74,7 +74,7 @@ def reduced(cut: Cut, height: int, width: int, size: int) -> tuple[int, Cut]:
     """How much smaller frames of ``height × width`` may come, with every pixel of the clip still made of one or more.
 
     Returns:
-        The factor, 8, 4, 2 or 1, and the cut of such frames, the same to within a pixel of theirs.
+      The factor, 8, 4, 2 or 1, and the cut of such frames, the same to within a pixel of theirs.
 
     >>> reduced(Cut(480, 640, 0, 81, 480, 480), 480, 640, size=224)
     (2, Cut(height=240, width=320, top=0, left=40, crop_height=240, crop_width=240, flip=False))

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 OnBadRecord = Literal["fail", "skip"]
 Batch = dict[str, np.ndarray]
-"""The fields of :class:`adafocus_jax.types.VideoBatch`, for B videos of this process:
+"""The fields of ``VideoBatch``, for B videos of this process:
 
 ``frames`` ``[B, N, S, S, 3]`` uint8; ``label`` ``[B]`` int32; ``labels`` ``[B, L]`` int32, −1 pads, L the same for the
 whole data set; ``mask`` ``[B]`` bool, False for padding; ``index`` ``[B]`` int32, the record, −1 for padding; and
@@ -81,25 +81,25 @@ def train_batches(
     of up to 64 MiB, or the N + G frames of a larger one, and one decoded frame.
 
     Args:
-        source: the videos.
-        spec: what a clip is.
-        batch_size: of the global batch; each process makes a contiguous slice of every one.
-        seed: 0 or more. Fixes order, frames, label, crop and flip.
-        num_steps: where the run ends, counted from its beginning.
-        start_step: the first step wanted: the run's own step when it continues.
-        process_index: which slice, in 0…process_count−1.
-        process_count: number of slices.
-        num_workers: processes that decode, for many cores; 0 decodes in threads of this one. Workers are spawned:
-            a script needs ``if __name__ == "__main__":``.
-        num_threads: threads that decode, in each worker or here.
-        on_bad_record: ``"fail"`` stops at a record that does not read; ``"skip"`` takes another in its place, and
-            logs its shard, position and video and how many there were.
-        max_bad_frac: ``"skip"`` stops when more than this share of the records, rounded up, did not read, as counted
-            by each process.
+      source: the videos.
+      spec: what a clip is.
+      batch_size: of the global batch; each process makes a contiguous slice of every one.
+      seed: 0 or more. Fixes order, frames, label, crop and flip.
+      num_steps: where the run ends, counted from its beginning.
+      start_step: the first step wanted: the run's own step when it continues.
+      process_index: which slice, in 0…process_count−1.
+      process_count: number of slices.
+      num_workers: processes that decode, for many cores; 0 decodes in threads of this one. Workers are spawned:
+        a script needs ``if __name__ == "__main__":``.
+      num_threads: threads that decode, in each worker or here.
+      on_bad_record: ``"fail"`` stops at a record that does not read; ``"skip"`` takes another in its place, and
+        logs its shard, position and video and how many there were.
+      max_bad_frac: ``"skip"`` stops when more than this share of the records, rounded up, did not read, as counted
+        by each process.
 
     Raises:
-        UserError: there are fewer records than a batch takes, or the processes do not divide it; later, as
-            RecordError, a record does not read, or a worker process was killed, or remote shards do not come.
+      UserError: there are fewer records than a batch takes, or the processes do not divide it; later, as
+        RecordError, a record does not read, or a worker process was killed, or remote shards do not come.
     """
     rows = _local_rows(batch_size, process_index, process_count)
     if len(source) < batch_size:
@@ -131,7 +131,7 @@ def eval_batches(
     """Yields this process's part of every record once, in order, cut as at test; the last batch is padded.
 
     All processes yield the same number of full batches; padding has ``mask`` False, and so has a record that was
-    skipped. Arguments, memory and errors as for :func:`train_batches`, but there may be fewer records than a batch
+    skipped. Arguments, memory and errors as for ``train_batches``, but there may be fewer records than a batch
     takes.
     """
     rows = _local_rows(batch_size, process_index, process_count)
@@ -142,10 +142,10 @@ def eval_batches(
 
 
 def load_clip(path: str | Path, spec: ClipSpec) -> Clip:
-    """Reads the test clip of a video file, as :func:`eval_batches` cuts it from a record.
+    """Reads the test clip of a video file, as ``eval_batches`` cuts it from a record.
 
     Raises:
-        DecodeError: the video does not decode.
+      DecodeError: the video does not decode.
     """
     candidates, counts = spec.num_candidates, [n for n in (spec.num_candidates, spec.num_glance) if n]
     chosen = read_chosen(

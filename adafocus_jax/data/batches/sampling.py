@@ -12,7 +12,7 @@ def segment_indices(num_frames: int, num_segments: int, rng: np.random.Generator
     with fewer frames than segments is sampled with repetition. Paper, implementation details.
 
     Returns:
-        ``[num_segments]`` int64, not decreasing, in 0…num_frames−1.
+      ``[num_segments]`` int64, not decreasing, in 0…num_frames−1.
 
     >>> segment_indices(48, 16)
     array([ 1,  4,  7, 10, 13, 16, 19, 22, 25, 28, 31, 34, 37, 40, 43, 46])

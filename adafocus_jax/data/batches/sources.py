@@ -75,8 +75,8 @@ class Video:
         """Decodes it once, up to its end, or a segment twice, and yields the chosen frames.
 
         Raises:
-            RecordError: it does not decode.
-            UserError: a volume, and nibabel is not installed.
+          RecordError: it does not decode.
+          UserError: a volume, and nibabel is not installed.
         """
         factor: int | None = None
 
@@ -122,16 +122,16 @@ def open_data(
     """Opens a split of prepared records, or of a folder of videos as it is.
 
     Args:
-        path: the folder that ``adafocus prepare`` made; or one with a sub-folder per class of videos, folders of
-            frames or volumes, which may lie in ``train`` and ``val`` (or ``validation``, or ``test``). Records may be
-            remote (``gs://…``, ``s3://…``, or what else fsspec reads).
-        split: ``"train"`` or ``"val"``; of records also a slice, such as ``"train[:10%]"``.
-        val_fraction: share of each class that is ``val`` where a folder of videos has no such split, drawn as
-            ``adafocus prepare --val-fraction`` draws it; 0: none.
-        cache: for shards of remote records; None: the defaults.
+      path: the folder that ``adafocus prepare`` made; or one with a sub-folder per class of videos, folders of
+        frames or volumes, which may lie in ``train`` and ``val`` (or ``validation``, or ``test``). Records may be
+        remote (``gs://…``, ``s3://…``, or what else fsspec reads).
+      split: ``"train"`` or ``"val"``; of records also a slice, such as ``"train[:10%]"``.
+      val_fraction: share of each class that is ``val`` where a folder of videos has no such split, drawn as
+        ``adafocus prepare --val-fraction`` draws it; 0: none.
+      cache: for shards of remote records; None: the defaults.
 
     Raises:
-        UserError: there are neither records nor videos, or no such split; remote records do not come.
+      UserError: there are neither records nor videos, or no such split; remote records do not come.
     """
     if not path:
         raise UserError("no data: give --data DIR, the records that adafocus prepare made")

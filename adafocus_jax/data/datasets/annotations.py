@@ -43,12 +43,12 @@ def read_splits(
 ) -> tuple[dict[str, list[Entry]], tuple[str, ...]]:
     """The videos of the splits ``train`` and, if asked for, ``val``; and the class names.
 
-    ``src`` and ``val_src`` are folders with one sub-folder per class, or list files (see :func:`read_list`), whose
+    ``src`` and ``val_src`` are folders with one sub-folder per class, or list files (see ``read_list``), whose
     paths are relative to ``videos`` or else to the list's own folder. A ``src`` with the sub-folders ``train`` and
     ``val`` (or ``validation``, or ``test``) brings its own validation split.
 
     Raises:
-        UserError: see the functions below; or more than one validation split is asked for, or a video is in both.
+      UserError: see the functions below; or more than one validation split is asked for, or a video is in both.
     """
     src = Path(src)
     if inner := _own_val_folder(src):
@@ -103,12 +103,12 @@ def scan_class_folders(
     """The videos below ``root``, one sub-folder per class; hidden folders are left out.
 
     Args:
-        root: the folder of class folders. Video files, volumes and folders of frames may lie at any depth within.
-        classes: class names that fix the numbers; None numbers the sub-folders in sorted order.
+      root: the folder of class folders. Video files, volumes and folders of frames may lie at any depth within.
+      classes: class names that fix the numbers; None numbers the sub-folders in sorted order.
 
     Raises:
-        UserError: no such folder; no class folders or no videos in one; a folder that is not among ``classes``; or
-            two names that differ in case alone.
+      UserError: no such folder; no class folders or no videos in one; a folder that is not among ``classes``; or
+        two names that differ in case alone.
     """
     root = Path(root)
     if not root.is_dir():
@@ -140,7 +140,7 @@ def read_classes(file: str | Path) -> tuple[str, ...]:
     """The class names in ``file``, one per line, numbered from 0; blank lines do not count.
 
     Raises:
-        UserError: no such file, no names in it, or two that differ in case alone.
+      UserError: no such file, no names in it, or two that differ in case alone.
     """
     names = [line.strip() for line in read_lines(file) if line.strip()]
     if not names:
@@ -184,8 +184,8 @@ def read_list(list_file: str | Path, root: str | Path, classes: Sequence[str]) -
     line may come first. Labels are all class names or all numbers from 0. Fields may be quoted as in CSV.
 
     Raises:
-        UserError: with file and line: a path that is missing, listed twice or outside ``root``; a label that is
-            not in ``classes``; a line without label.
+      UserError: with file and line: a path that is missing, listed twice or outside ``root``; a label that is
+        not in ``classes``; a line without label.
     """
     rows = read_rows(list_file)
     root = Path(root)
@@ -236,7 +236,7 @@ def split_off(
     The same entries, fraction and seed give the same split.
 
     Raises:
-        UserError: the fraction is not between 0 and 1, or a class has one video only.
+      UserError: the fraction is not between 0 and 1, or a class has one video only.
     """
     if not 0 < fraction < 1:
         raise UserError(

@@ -24,7 +24,7 @@ class ReadOptions:
     """What files do not tell of themselves.
 
     Raises:
-        UserError: a value out of range.
+      UserError: a value out of range.
     """
 
     frame_rate: float = 12.0
@@ -49,14 +49,14 @@ def iter_entry(
     """Yields ``(time in seconds from its first frame, frame [H, W, 3] uint8 RGB)`` of an entry, one at a time.
 
     Args:
-        entry: what to read; of its segment alone, if it has one.
-        short_side: the short side of the yielded frames in pixels; None keeps the size.
-        max_fps: frames are dropped to at most this rate; None keeps all. A volume has one slice a second.
-        options: for folders of frames and volumes.
+      entry: what to read; of its segment alone, if it has one.
+      short_side: the short side of the yielded frames in pixels; None keeps the size.
+      max_fps: frames are dropped to at most this rate; None keeps all. A volume has one slice a second.
+      options: for folders of frames and volumes.
 
     Raises:
-        DecodeError: it does not decode, or the segment reaches out of it.
-        UserError: a volume, and nibabel is not installed.
+      DecodeError: it does not decode, or the segment reaches out of it.
+      UserError: a volume, and nibabel is not installed.
     """
     match media_kind(entry.path):
         case Media.FRAMES:
@@ -71,7 +71,7 @@ def iter_entry(
 def read_entry(
     entry: Entry, *, short_side: int | None, max_fps: float | None, options: ReadOptions
 ) -> DecodedVideo:
-    """All of an entry in memory; the arguments and errors are those of :func:`iter_entry`."""
+    """All of an entry in memory; the arguments and errors are those of ``iter_entry``."""
     return stack_frames(iter_entry(entry, short_side=short_side, max_fps=max_fps, options=options))
 
 
@@ -81,14 +81,14 @@ def iter_chosen(
     """Decodes the frames of an entry that ``choose(number of frames)`` names, and few others, one at a time.
 
     Args:
-        entry: what to read; of its segment alone, if it has one.
-        choose: from the number of frames to the numbers wanted, each once, increasing; called again where the number
-            turns out to be another: what comes then counts in place of what came before.
-        short_side: of the frames in pixels.
-        options: for folders of frames and volumes.
+      entry: what to read; of its segment alone, if it has one.
+      choose: from the number of frames to the numbers wanted, each once, increasing; called again where the number
+        turns out to be another: what comes then counts in place of what came before.
+      short_side: of the frames in pixels.
+      options: for folders of frames and volumes.
 
     Raises:
-        DecodeError, UserError: as :func:`iter_entry`.
+      DecodeError, UserError: as ``iter_entry``.
     """
     numbers: list[int] = []
 

@@ -25,7 +25,7 @@ def find_source(videos: str | Path, annotations: str | Path | None) -> Source:
     """What is in ``annotations``: a folder, a file, or nothing.
 
     Raises:
-        UserError: there is no such folder or file.
+      UserError: there is no such folder or file.
     """
     if not Path(videos).is_dir():
         raise UserError(f"no such folder of videos: {videos}")

@@ -23,7 +23,7 @@ def read_custom(
     val_fraction: float | None = None,
     seed: int = 0,
 ) -> Annotations | None:
-    """Folders of classes, or a list file: see :func:`~adafocus_jax.data.datasets.annotations.read_splits`.
+    """Folders of classes, or a list file: see ``read_splits``.
 
     A folder of annotations holds lists and a class file as the authors' guide to data of one's own has them
     (``classInd.txt``, ``train_split.txt``, ``val_split.txt``).
@@ -66,7 +66,7 @@ def read_mri(source: Source, *, val_fraction: float | None = None, seed: int = 0
     project's own.
 
     Raises:
-        UserError: a patient in two splits, a class with one patient, or a column that is missing.
+      UserError: a patient in two splits, a class with one patient, or a column that is missing.
     """
     rows = list(_mri_table(source) if source.annotations else _mri_folders(source.videos))
     classes = find_classes(source) or tuple(sorted({str(row.labels[0]) for row, _ in rows}))

@@ -18,7 +18,7 @@ def read_rows(list_file: str | Path) -> list[tuple[int, list[str]]]:
     CSV; outer spaces and empty fields are dropped.
 
     Raises:
-        UserError: the file does not open, is not UTF-8 text, or has quotes that do not close.
+      UserError: the file does not open, is not UTF-8 text, or has quotes that do not close.
     """
     lines = [(number, line) for number, line in enumerate(read_lines(list_file), 1) if line.strip()]
     texts = [line.strip() for _, line in lines]

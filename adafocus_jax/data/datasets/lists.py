@@ -32,7 +32,7 @@ def read_lists(source: Source, spec: DatasetSpec) -> Annotations | None:
     A label -1 is a pad. Class names are those of the class file, or else the numbers.
 
     Raises:
-        UserError: a line of another form, with its file and number.
+      UserError: a line of another form, with its file and number.
     """
     found = find_split_files(source, (".txt", ".csv"))
     if not found:

@@ -25,8 +25,8 @@ def resolve(
     """The entries by split, and the names of the videos that are missing.
 
     Raises:
-        UserError: with file and line: a path that leads out of the video folder, a label that is not a class, a video
-            listed twice, or two files that may be meant.
+      UserError: with file and line: a path that leads out of the video folder, a label that is not a class, a video
+        listed twice, or two files that may be meant.
     """
     files, numbers = VideoFiles(videos), _ClassNumbers(classes)
     splits: dict[str, list[Entry]] = defaultdict(list)

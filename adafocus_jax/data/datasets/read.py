@@ -25,18 +25,18 @@ def read_dataset(
     Where a data set has labels for a train and a test part alone, the test part is the split ``val``.
 
     Args:
-        name: one of :data:`DATASETS`.
-        videos: the folder of videos.
-        annotations: the folder of annotation files, or the one file: the official ones, or else the lists of the
-            authors' code (see :func:`~adafocus_jax.data.datasets.lists.read_lists`). A class file there fixes the
-            numbers of classes. None: the folders are the annotation.
-        options: for the reader of the data set: ``trim`` (activitynet, kinetics400, mini_kinetics), ``val_fraction``
-            (violence, mri, custom), ``classes_file`` and ``val_src`` (custom). None: not given. Any takes ``seed``,
-            by which ``val_fraction`` draws.
+      name: one of ``DATASETS``.
+      videos: the folder of videos.
+      annotations: the folder of annotation files, or the one file: the official ones, or else the lists of the
+        authors' code (see ``read_lists``). A class file there fixes the
+        numbers of classes. None: the folders are the annotation.
+      options: for the reader of the data set: ``trim`` (activitynet, kinetics400, mini_kinetics), ``val_fraction``
+        (violence, mri, custom), ``classes_file`` and ``val_src`` (custom). None: not given. Any takes ``seed``,
+        by which ``val_fraction`` draws.
 
     Raises:
-        UserError: an unknown data set or option; files that are missing or of another form; another number of classes
-            than the data set has; a label that is no class; a path that leads out of ``videos``; no video at all.
+      UserError: an unknown data set or option; files that are missing or of another form; another number of classes
+        than the data set has; a label that is no class; a path that leads out of ``videos``; no video at all.
     """
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")

@@ -63,7 +63,7 @@ class DatasetSpec:
     flip: bool
     """Whether a mirrored video is of the same classes."""
     relabel: bool
-    """Whether a mirrored video is of the classes that :func:`~adafocus_jax.data.datasets.annotations.mirrored_labels` gives."""
+    """Whether a mirrored video is of the classes that ``mirrored_labels`` gives."""
     citation: str
     """BibTeX; empty for data of one's own."""
     homepage: str

@@ -30,7 +30,7 @@ def iter_folder(
     images of optical flow aside. ``choose(number of images)``, of those that the rest leaves, names the ones to decode.
 
     Raises:
-        DecodeError: no images, images of several series, or one that does not decode; or the segment reaches out.
+      DecodeError: no images, images of several series, or one that does not decode; or the segment reaches out.
     """
     fit = same_size(short_side)
     images = _numbered_images(folder)

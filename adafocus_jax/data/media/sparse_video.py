@@ -23,14 +23,14 @@ def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side
     ones are. The file is held in memory.
 
     Args:
-        path: the file.
-        choose: from the number of frames to the numbers wanted, each once, increasing.
-        short_side: of the frames in pixels.
+      path: the file.
+      choose: from the number of frames to the numbers wanted, each once, increasing.
+      short_side: of the frames in pixels.
 
     Raises:
-        UnusualVideoError: the file is of another codec, large, rotated, damaged or in any way unusual, which may show
-            only when some frames were yielded.
-        DecodeError: its pixels do not convert.
+      UnusualVideoError: the file is of another codec, large, rotated, damaged or in any way unusual, which may show
+        only when some frames were yielded.
+      DecodeError: its pixels do not convert.
     """
     convert = rgb_converter(short_side)
     with _open(path) as container:

@@ -52,7 +52,7 @@ class ChosenFrames:
 def read_video(
     path: str | Path, *, short_side: int | None = None, max_fps: float | None = None
 ) -> DecodedVideo:
-    """Decodes all of a video into memory; the arguments and errors are those of :func:`iter_frames`."""
+    """Decodes all of a video into memory; the arguments and errors are those of ``iter_frames``."""
     return stack_frames(iter_frames(path, short_side=short_side, max_fps=max_fps))
 
 
@@ -72,15 +72,15 @@ def iter_frames(
     """Yields ``(time in seconds, frame [H, W, 3] uint8 RGB)``, upright, one size for the whole video, one at a time.
 
     Args:
-        path: a video file in any format that FFmpeg reads.
-        short_side: the short side of the yielded frames in pixels; None keeps the size.
-        max_fps: frames are dropped, by their timestamps, to at most this rate; None keeps all.
-        segment: start and end in seconds from the first frame of the file, the end not included. Decoding starts at
-            the last key frame before the start and stops at the end; times count from the segment's first frame.
+      path: a video file in any format that FFmpeg reads.
+      short_side: the short side of the yielded frames in pixels; None keeps the size.
+      max_fps: frames are dropped, by their timestamps, to at most this rate; None keeps all.
+      segment: start and end in seconds from the first frame of the file, the end not included. Decoding starts at
+        the last key frame before the start and stops at the end; times count from the segment's first frame.
 
     Raises:
-        DecodeError: the file does not open, has no video stream, breaks off, or holds no frame; or the segment
-            reaches out of the video by more than a fifth of its length.
+      DecodeError: the file does not open, has no video stream, breaks off, or holds no frame; or the segment
+        reaches out of the video by more than a fifth of its length.
     """
     convert = rgb_converter(short_side)
     for time, frame in choose_frames(_decode(path, segment[0] if segment else 0.0), max_fps, segment):
@@ -138,11 +138,11 @@ def read_chosen(
 ) -> ChosenFrames:
     """Decodes a video, but converts and keeps only the frames that ``choose(number of frames)`` names.
 
-    Memory is that of the chosen frames, however long the video is. A ``segment`` (see :func:`iter_frames`) is decoded
+    Memory is that of the chosen frames, however long the video is. A ``segment`` (see ``iter_frames``) is decoded
     twice: how many frames it has is known only then.
 
     Raises:
-        DecodeError: as :func:`iter_frames`.
+      DecodeError: as ``iter_frames``.
     """
     expected = max(1, _count_packets(path))
     while True:
@@ -247,7 +247,7 @@ def rgb_converter(short_side: int | None) -> Callable[[av.VideoFrame], np.ndarra
     """Makes frames upright RGB images ``[H, W, 3]`` uint8, all of the size that the first one sets.
 
     Raises:
-        DecodeError: the converter does not know the pixel format.
+      DecodeError: the converter does not know the pixel format.
     """
     # One for the whole video, and one thread: set up per frame or over threads, it costs ten times the conversion.
     to_rgb = partial(VideoReformatter().reformat, format="rgb24", threads=1)

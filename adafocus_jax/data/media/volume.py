@@ -31,17 +31,17 @@ def iter_slices(
     0: left to right (sagittal slices), 1: back to front (coronal), 2: bottom to top (axial), however it is stored.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file.
-        axis: along which the slices follow each other.
-        window: the intensities (low, high); None: the percentiles 1 and 99 of the volume.
-        short_side: of the slices in pixels; None keeps the size.
-        max_fps: below 1, slices are left out.
-        segment: start and end in slices.
-        choose: from the number of slices to those to yield; None: all.
+      path: a ``.nii`` or ``.nii.gz`` file.
+      axis: along which the slices follow each other.
+      window: the intensities (low, high); None: the percentiles 1 and 99 of the volume.
+      short_side: of the slices in pixels; None keeps the size.
+      max_fps: below 1, slices are left out.
+      segment: start and end in slices.
+      choose: from the number of slices to those to yield; None: all.
 
     Raises:
-        DecodeError: not a NIfTI volume of three dimensions, or the segment reaches out of it.
-        UserError: nibabel is not installed.
+      DecodeError: not a NIfTI volume of three dimensions, or the segment reaches out of it.
+      UserError: nibabel is not installed.
     """
     intensities = np.moveaxis(_load(path), axis, 0)
     low, high = map(float, window or np.percentile(intensities, _PERCENTILES))

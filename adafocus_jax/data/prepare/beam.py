@@ -16,12 +16,12 @@ def make_on_beam(jobs: Sequence[ShardJob], *, runner: Any = None, options: Any =
     the folders of videos and of records under the same paths.
 
     Args:
-        jobs: the shards to make.
-        runner: what ``beam.Pipeline`` takes; None: the one in ``options``, or Beam's local one.
-        options: pipeline options: a list of flags, or Beam's ``PipelineOptions``.
+      jobs: the shards to make.
+      runner: what ``beam.Pipeline`` takes; None: the one in ``options``, or Beam's local one.
+      options: pipeline options: a list of flags, or Beam's ``PipelineOptions``.
 
     Raises:
-        UserError: Apache Beam is not installed.
+      UserError: Apache Beam is not installed.
     """
     try:
         import apache_beam as beam

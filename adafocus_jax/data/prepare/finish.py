@@ -26,7 +26,7 @@ ProgressMeter = Callable[[int, str], AbstractContextManager[Callable[[int], None
 
 @contextlib.contextmanager
 def silent(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A :data:`ProgressMeter` that shows nothing."""
+    """A ``ProgressMeter`` that shows nothing."""
     yield lambda count: None
 
 
@@ -57,14 +57,14 @@ def finalize(
     """Checks every shard that the parts of ``out`` made against its receipt, byte by byte, and writes the metadata.
 
     Args:
-        out: the folder of records; where each machine had its own, their contents, ``.prepare`` too, copied into one.
-        max_skipped: share of all videos that may have failed to decode.
-        threads: files to read at a time; None: one per core.
-        meter: shows progress.
+      out: the folder of records; where each machine had its own, their contents, ``.prepare`` too, copied into one.
+      max_skipped: share of all videos that may have failed to decode.
+      threads: files to read at a time; None: one per core.
+      meter: shows progress.
 
     Raises:
-        UserError: nothing was prepared there; a shard is missing, damaged, or made with other settings; too many
-            videos were skipped.
+      UserError: nothing was prepared there; a shard is missing, damaged, or made with other settings; too many
+        videos were skipped.
     """
     started = time.monotonic()
     out = Path(out)
@@ -84,7 +84,7 @@ def finish(
     ``started``: when the run began, on the monotonic clock.
 
     Raises:
-        UserError: a shard is missing; too many videos were skipped, or all of a split.
+      UserError: a shard is missing; too many videos were skipped, or all of a split.
     """
     made = _all_receipts(out, plan)
     if write:

@@ -75,7 +75,7 @@ def claim(out: Path, plan: Plan) -> None:
     """Settles the plan of ``out``: the first of any number of machines writes it, the others must have the same.
 
     Raises:
-        UserError: ``out`` was begun with another plan; names the flags that differ.
+      UserError: ``out`` was begun with another plan; names the flags that differ.
     """
     path = out / SCRATCH / "plan.json"
     if not path.is_file():
@@ -98,7 +98,7 @@ def read_plan(out: Path) -> Plan:
     """The plan that ``out`` was begun with.
 
     Raises:
-        UserError: there is none.
+      UserError: there is none.
     """
     path = out / SCRATCH / "plan.json"
     try:

@@ -36,7 +36,7 @@ FPS: dict[str, float | None] = {
     "diving48": 16.0,  # what counts is over in seconds
     "mri": None,  # all slices
 }
-"""The highest frame rate to store, by data set, where it is not :data:`DEFAULT_FPS`; None keeps all frames."""
+"""The highest frame rate to store, by data set, where it is not ``DEFAULT_FPS``; None keeps all frames."""
 DEFAULT_FPS = 10.0
 
 _VIDEOS_PER_SHARD = 200
@@ -71,33 +71,33 @@ def prepare(
     """Turns a data set, or a folder or list of videos, into sharded records in ``out``, or continues to.
 
     Args:
-        source: the name of a data set (a key of ``DATASETS``); or a folder with a sub-folder per class (also below
-            ``train`` and ``val``), or a list file.
-        out: the folder of records.
-        videos: the folder of videos; for a list: what its paths are relative to, None: the list's own folder.
-        annotations: the folder of the data set's annotation files, or the one file.
-        size: the short side of the stored frames in pixels.
-        fps: the highest frame rate to store; None keeps every frame; ``"auto"``: what suits the data set.
-        quality: of the JPEG frames, 1…100.
-        read: how folders of frames and volumes are read; None: the defaults of :class:`ReadOptions`.
-        classes: file of class names, one per line; must be there for lists.
-        trim: whether videos are cut to their annotated segments, where a data set has such; None: its own default.
-        val_fraction: share of each class to set aside as the split ``val``, drawn by ``seed``.
-        val_src: a folder or list to make the split ``val`` of.
-        workers: processes; None: one per core, 0: work in this one.
-        seed: of the order of the records and of the validation split.
-        max_skipped: share of all videos that may fail to decode. If more do, the shards stay, but the metadata is
-            not written; a re-run that allows more finishes at once.
-        max_missing: share of the annotated videos that may not be there.
-        shards: files per split; None: one per 200 videos, 16 or fewer for small sets.
-        part: (i, n): only the shards i, i + n, …; :func:`finalize` completes what all n parts made, whether into one
-            folder or into several whose contents were copied into one.
-        maker: makes the shards in place of ``workers`` processes of this machine.
+      source: the name of a data set (a key of ``DATASETS``); or a folder with a sub-folder per class (also below
+        ``train`` and ``val``), or a list file.
+      out: the folder of records.
+      videos: the folder of videos; for a list: what its paths are relative to, None: the list's own folder.
+      annotations: the folder of the data set's annotation files, or the one file.
+      size: the short side of the stored frames in pixels.
+      fps: the highest frame rate to store; None keeps every frame; ``"auto"``: what suits the data set.
+      quality: of the JPEG frames, 1…100.
+      read: how folders of frames and volumes are read; None: the defaults of ``ReadOptions``.
+      classes: file of class names, one per line; must be there for lists.
+      trim: whether videos are cut to their annotated segments, where a data set has such; None: its own default.
+      val_fraction: share of each class to set aside as the split ``val``, drawn by ``seed``.
+      val_src: a folder or list to make the split ``val`` of.
+      workers: processes; None: one per core, 0: work in this one.
+      seed: of the order of the records and of the validation split.
+      max_skipped: share of all videos that may fail to decode. If more do, the shards stay, but the metadata is
+        not written; a re-run that allows more finishes at once.
+      max_missing: share of the annotated videos that may not be there.
+      shards: files per split; None: one per 200 videos, 16 or fewer for small sets.
+      part: (i, n): only the shards i, i + n, …; ``finalize`` completes what all n parts made, whether into one
+        folder or into several whose contents were copied into one.
+      maker: makes the shards in place of ``workers`` processes of this machine.
 
     Raises:
-        UserError: arguments, lists or folders that do not fit; other arguments than ``out`` was begun with; another
-            process is at work on the last shards; the disk is full; a worker was killed; too many videos are missing
-            or were skipped.
+      UserError: arguments, lists or folders that do not fit; other arguments than ``out`` was begun with; another
+        process is at work on the last shards; the disk is full; a worker was killed; too many videos are missing
+        or were skipped.
     """
     started = time.monotonic()
     _check_arguments(size=size, fps=fps, quality=quality, workers=workers, seed=seed, max_skipped=max_skipped,

@@ -104,8 +104,8 @@ class ShardJob:
         nothing behind.
 
         Raises:
-            OSError: the shard cannot be written.
-            UserError: a package that reads this kind of file is not installed.
+          OSError: the shard cannot be written.
+          UserError: a package that reads this kind of file is not installed.
         """
         with _alone(self.path) as mine:
             if mine and self.receipt() is None:
@@ -182,8 +182,8 @@ def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
     Each process takes the memory of one video's JPEG images and a few frames.
 
     Raises:
-        OSError: a shard cannot be written.
-        UserError: a worker was killed. No shard is half there, and the finished ones stay.
+      OSError: a shard cannot be written.
+      UserError: a worker was killed. No shard is half there, and the finished ones stay.
     """
     if not jobs:
         return

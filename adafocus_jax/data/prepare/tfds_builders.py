@@ -38,7 +38,7 @@ class VideoBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[c
     def __init__(
         self, *, data_dir: Any = None, config: Any = None, version: Any = None, **options: Any
     ) -> None:
-        """``options``: those of :func:`adafocus_jax.data.prepare.prepare.prepare`; what is prepared opens without."""
+        """``options``: those of ``prepare``; what is prepared opens without."""
         self._options = options
         super().__init__(data_dir=data_dir, config=config, version=version, file_format="array_record")
 
@@ -62,7 +62,7 @@ class VideoBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[c
         Where ``download_config`` has a ``beam_runner`` or ``beam_options``, Apache Beam makes the shards.
 
         Raises:
-            UserError: as :func:`adafocus_jax.data.prepare.prepare.prepare`.
+          UserError: as ``prepare``.
         """
         if not is_complete(Path(self.data_dir)):
             self._download_and_prepare(None, download_config or tfds.download.DownloadConfig())

@@ -69,7 +69,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What :func:`inspect_records` found."""
+    """What ``inspect_records`` found."""
 
     name: str
     classes: tuple[str, ...]
@@ -100,13 +100,13 @@ def inspect_records(
     """Reads every byte of a folder of records: checksums of files and records, features, labels.
 
     Args:
-        directory: the folder, perhaps remote; of that, a shard at a time and thread is fetched, and not kept.
-        decode: decode every JPEG image, too.
-        threads: files to read at a time; None: one per core.
-        meter: shows progress.
+      directory: the folder, perhaps remote; of that, a shard at a time and thread is fetched, and not kept.
+      decode: decode every JPEG image, too.
+      threads: files to read at a time; None: one per core.
+      meter: shows progress.
 
     Raises:
-        UserError: there are no finished records, or remote metadata do not come.
+      UserError: there are no finished records, or remote metadata do not come.
     """
     if not is_remote(directory):
         return _inspect(Path(directory), None, decode, threads, meter)

@@ -33,7 +33,7 @@ class Record:
     """One video as it was stored."""
 
     frames: list[bytes]
-    """T ≥ 1 JPEG images; see :meth:`frame`."""
+    """T ≥ 1 JPEG images; see ``frame``."""
     labels: tuple[int, ...]
     name: str
     fps: float
@@ -49,7 +49,7 @@ class Record:
         """Decodes frame ``number``: ``[H, W, 3]`` uint8 RGB.
 
         Raises:
-            RecordError: the JPEG does not decode.
+          RecordError: the JPEG does not decode.
         """
         (frame,) = self.read(lambda _: (number,))
         return frame.pixels
@@ -61,7 +61,7 @@ class Record:
         keeps what the smaller image can show and takes less time.
 
         Raises:
-            RecordError: a JPEG does not decode without a warning, or is not of the size of the first one.
+          RecordError: a JPEG does not decode without a warning, or is not of the size of the first one.
         """
         size, space = None, None
         for number in choose(len(self.frames)):
@@ -91,7 +91,7 @@ class RecordSource:
     """Random access to the records of a split: ``len(source)``, ``source[i]``. Pickles; opens shards when needed.
 
     ``classes`` are the class names, ``max_labels`` the largest number of labels of one video in the data set,
-    ``traits`` those of its :class:`About`.
+    ``traits`` those of its ``About``.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class RecordSource:
         Every stretch of a shard carries a checksum: bytes that have changed are an error, never other pixels.
 
         Raises:
-            RecordError: the shard is missing or cut short, the record is damaged or not of this schema, or a label
-                is outside the classes.
+          RecordError: the shard is missing or cut short, the record is damaged or not of this schema, or a label
+            is outside the classes.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
@@ -160,7 +160,7 @@ def read_info(directory: Path) -> tfds.core.DatasetInfo:
     """The metadata of a finished folder of records.
 
     Raises:
-        UserError: there are none, or they do not read.
+      UserError: there are none, or they do not read.
     """
     if not is_complete(directory):
         state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
@@ -175,7 +175,7 @@ def open_records(directory: str | Path, split: str) -> RecordSource:
     """Opens a split, such as ``"train"``, or a slice of one, such as ``"train[:10%]"``. Reads the metadata alone.
 
     Raises:
-        UserError: there are no finished records, no such split, a shard is missing, or the features are others.
+      UserError: there are no finished records, no such split, a shard is missing, or the features are others.
     """
     shards, classes, max_labels, traits = split_shards(read_info(Path(directory)), str(directory), split)
     if lost := [file for file, _, _ in shards if not os.path.isfile(file)]:
@@ -188,10 +188,10 @@ def open_records(directory: str | Path, split: str) -> RecordSource:
 def split_shards(
     info: tfds.core.DatasetInfo, place: str, split: str
 ) -> tuple[list[tuple[str, int, int]], tuple[str, ...], int, dict[str, Any]]:
-    """What a :class:`RecordSource` of a split is made of. ``place``: where the records are, for messages.
+    """What a ``RecordSource`` of a split is made of. ``place``: where the records are, for messages.
 
     Raises:
-        UserError: no such split, or the features are others.
+      UserError: no such split, or the features are others.
     """
     if missing := {"frames", "labels", "name", "fps", "num_frames"} - set(info.features or ()):
         raise UserError(f"{place} holds other records, without {sorted(missing)}: use adafocus prepare")

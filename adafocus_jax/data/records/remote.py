@@ -2,7 +2,7 @@
 
 Every batch of a global shuffle touches many shards, so they are fetched whole, while others are read. Where the cache
 holds them all, batches are those of the same records in a local folder. Where it does not, the epoch goes through
-windows of shards (:class:`~adafocus_jax.data.records.order.Order`), the next of which is fetched meanwhile: the order then
+windows of shards (``Order``), the next of which is fetched meanwhile: the order then
 depends on the size of the cache, too, but still not on who reads or where a run goes on.
 """
 
@@ -60,9 +60,9 @@ class RemoteSource(RecordSource):
         A shard that does not come is an error of those who read it.
 
         Args:
-            elements: in order.
-            places: where each begins in its epoch, and the seeds of that epoch and of the next; None: records in their
-                own order.
+          elements: in order.
+          places: where each begins in its epoch, and the seeds of that epoch and of the next; None: records in their
+            own order.
         """
         pool, at = ThreadPoolExecutor(_DOWNLOADS), None
         try:
@@ -84,8 +84,8 @@ def open_remote(url: str, split: str, options: CacheOptions) -> RemoteSource:
     """Opens a split, or a slice of one, of a remote folder that ``adafocus prepare`` made. Fetches the metadata alone.
 
     Raises:
-        UserError: there are no finished records, no such split, the features are others, the cache is too small for
-            two shards, or the metadata do not come.
+      UserError: there are no finished records, no such split, the features are others, the cache is too small for
+        two shards, or the metadata do not come.
     """
     url = url.rstrip("/")
     folder, checksums = fetch_metadata(url, options.root)

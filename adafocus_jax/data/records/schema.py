@@ -25,7 +25,7 @@ SCRATCH = ".prepare"
 CHECKSUMS = "SHA256SUMS"
 """File of ``checksum  file name`` lines for all other files of a finished folder, as ``sha256sum -c`` reads it."""
 
-_INFO = "dataset_info.json"
+INFO_FILE = "dataset_info.json"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def encode_frame(frame: np.ndarray, quality: int) -> bytes:
 def encode_record(
     features: tfds.features.FeaturesDict, jpegs: Sequence[bytes], labels: Sequence[int], name: str, fps: float
 ) -> bytes:
-    """One video, serialised as ``features`` (:func:`record_features`) describe."""
+    """One video, serialised as ``features`` (``record_features``) describe."""
     record = {"frames": list(jpegs), "labels": list(labels), "name": os.fsencode(name)}
     record |= {"fps": fps, "num_frames": len(jpegs)}
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
@@ -86,5 +86,5 @@ def shard_name(split: str, number: int, count: int, dataset: str = DATASET) -> s
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether :func:`write_metadata` has completed the folder."""
-    return (directory / _INFO).is_file()
+    """Whether ``write_metadata`` has completed the folder."""
+    return (directory / INFO_FILE).is_file()

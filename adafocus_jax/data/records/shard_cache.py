@@ -24,7 +24,7 @@ def read_checksums(file: Path) -> dict[str, str]:
     """Checksum by file name, of a file ``SHA256SUMS``.
 
     Raises:
-        OSError, ValueError: it does not read, or names files elsewhere.
+      OSError, ValueError: it does not read, or names files elsewhere.
     """
     lines = (line.split("  ", 1) for line in file.read_text(encoding="utf-8").splitlines())
     sums = {name: checksum for checksum, name in lines}
@@ -37,10 +37,10 @@ def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
     """Fetches what describes a remote folder of records into a folder below ``root``, of its own for each version.
 
     Returns:
-        The folder, and the checksums of all files by name.
+      The folder, and the checksums of all files by name.
 
     Raises:
-        UserError: there are no finished records, or they do not come.
+      UserError: there are no finished records, or they do not come.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class ShardCache:
 
     url: str
     folder: Path
-    """In the cache's root; see :func:`fetch_metadata`."""
+    """In the cache's root; see ``fetch_metadata``."""
     checksums: dict[str, str]
     limit_bytes: int
 
@@ -83,7 +83,7 @@ class ShardCache:
         """A reader of the shard, fetched if need be. It can be read to its end even if the shard goes meanwhile.
 
         Raises:
-            UserError: see :func:`fetch_file`.
+          UserError: see ``fetch_file``.
         """
         path = self.folder / name
         while True:
@@ -96,7 +96,7 @@ class ShardCache:
         """Sees to it that the shard is there, and is the last one to go.
 
         Raises:
-            UserError: see :func:`fetch_file`.
+          UserError: see ``fetch_file``.
         """
         path = self.folder / name
         with contextlib.suppress(FileNotFoundError):

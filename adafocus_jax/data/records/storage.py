@@ -62,7 +62,7 @@ def fetch_file(url: str, path: Path, checksum: str | None) -> None:
     """Copies a remote file to ``path``; tries again where that fails or the SHA-256 is another.
 
     Raises:
-        UserError: there is no such file, no package for such addresses, no room, or it fails again and again.
+      UserError: there is no such file, no package for such addresses, no room, or it fails again and again.
     """
     filesystem, remote = _filesystem(url)
     for wait_sec in (*_WAITS_SEC, None):

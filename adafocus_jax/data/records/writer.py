@@ -13,7 +13,7 @@ from types import TracebackType
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from adafocus_jax.data.records.schema import _INFO, CHECKSUMS, SCRATCH, About, record_features
+from adafocus_jax.data.records.schema import INFO_FILE, CHECKSUMS, SCRATCH, About, record_features
 from adafocus_jax.data.records.storage import file_checksum
 
 
@@ -23,7 +23,7 @@ class ShardWriter:
     The file appears under ``path`` when the block ends without an error, and not before.
 
     Raises:
-        OSError: the disk is full, or the folder does not take the file.
+      OSError: the disk is full, or the folder does not take the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +87,7 @@ def write_metadata(
     about: About | None = None,
     checksums: Mapping[str, str] | None = None,
 ) -> None:
-    """Completes a folder of shards: afterwards :func:`open_records` and TensorFlow Datasets open it.
+    """Completes a folder of shards: afterwards ``open_records`` and TensorFlow Datasets open it.
 
     ``checksums`` (of the shards, by file name) go into the file ``SHA256SUMS`` with those of the metadata.
     ``dataset_info.json`` comes last, so that a folder without it is not complete.
@@ -113,5 +113,5 @@ def write_metadata(
         written = {file.name: file_checksum(file) for file in Path(scratch).iterdir()}
         lines = [f"{value}  {name}\n" for name, value in sorted({**(checksums or {}), **written}.items())]
         (Path(scratch) / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
-        for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == _INFO):
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: file.name == INFO_FILE):
             commit(file, directory / file.name)
