@@ -124,8 +124,13 @@ def write_text(path: StrPath, text: str) -> None:
 
 
 def write_json(path: StrPath, content: Any) -> None:
-    """Writes a JSON file as ``writing`` does; scalars of NumPy and JAX become floats."""
-    write_text(path, json.dumps(content, indent=2, default=float) + "\n")
+    """Writes ``json_text(content)`` as ``writing`` does."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Indented JSON that ends with a newline; scalars of NumPy and JAX become floats."""
+    return json.dumps(content, indent=2, default=float) + "\n"
 
 
 @contextmanager

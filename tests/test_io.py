@@ -40,9 +40,14 @@ def test_what_was_written_reads_back(tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_writer_that_fails_leaves_the_old_file_alone(tmp_path, error):
     io.write_text(tmp_path / "a", "old")
-    with pytest.raises(error), io.writing(tmp_path / "a") as partial:
-        partial.write_text("half")
-        raise error
+
+    def write_half():
+        with io.writing(tmp_path / "a") as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert (tmp_path / "a").read_text() == "old"
     assert names(tmp_path) == ["a"]
 
@@ -122,13 +127,17 @@ def test_the_first_of_several_stays_where_nothing_is_overwritten(tmp_path, monke
 
 
 def test_a_folder_is_made_whole(tmp_path):
-    with io.writing(tmp_path / "run") as partial:
-        (partial / "checkpoints").mkdir(parents=True)
-        assert not (tmp_path / "run").exists()
+    def make(path, fails):
+        with io.writing(path) as partial:
+            (partial / "checkpoints").mkdir(parents=True)
+            assert not path.exists()
+            if fails:
+                raise RuntimeError("no more")
+
+    make(tmp_path / "run", fails=False)
     assert names(tmp_path / "run") == ["checkpoints"]
-    with pytest.raises(RuntimeError), io.writing(tmp_path / "other") as partial:
-        (partial / "checkpoints").mkdir(parents=True)
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="no more"):
+        make(tmp_path / "other", fails=True)
     assert names(tmp_path) == ["run"]
 
 

@@ -150,7 +150,11 @@ def write_videos(
     ]
     missing = [video for video in videos if not (root / video.split / video.name).exists()]
     done = _write_all(root, missing, workers or os.cpu_count() or 1)
-    with progress_bar("made videos", len(missing)) if progress else nullcontext(lambda _: None) as advance:
+    with (
+        progress_bar("writing synthetic videos", len(missing))
+        if progress
+        else nullcontext(lambda _: None) as advance
+    ):
         for _ in done:
             advance(1)
     truth = {video.name: {"label": video.label, "boxes": figure_boxes(video)} for video in videos}

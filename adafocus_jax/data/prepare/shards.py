@@ -100,8 +100,8 @@ class ShardJob:
           OSError: the shard cannot be written.
           UserError: a package that reads this kind of file is not installed.
         """
-        with _alone(self.path) as mine:
-            if mine and self.receipt() is None:
+        with _try_lock(self.path) as locked:
+            if locked and self.receipt() is None:
                 yield from self._make()
         yield len(self.entries)
 
@@ -152,8 +152,8 @@ def make_jobs(
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether this process alone may make the shard. The system frees the lock when its holder ends, however."""
+def _try_lock(path: Path) -> Iterator[bool]:
+    """Yields whether this process got the lock of the shard. The system frees it when its holder ends, however."""
     scratch = path.parent / SCRATCH
     with open(scratch / f"{path.name}.lock", "w") as file:
         try:
@@ -164,7 +164,8 @@ def _alone(path: Path) -> Iterator[bool]:
         except OSError:
             pass  # A file system without locks: two at once would write the same bytes, each in a file of its own.
         else:
-            remove_partials(path, scratch)
+            for file in (path, receipt_path(path)):
+                remove_partials(file, scratch)
         yield True
 
 
