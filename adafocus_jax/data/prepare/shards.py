@@ -164,8 +164,8 @@ def _try_lock(path: Path) -> Iterator[bool]:
         except OSError:
             pass  # A file system without locks: two at once would write the same bytes, each in a file of its own.
         else:
-            for file in (path, receipt_path(path)):
-                remove_partials(file, scratch)
+            for target in (path, receipt_path(path)):
+                remove_partials(target, scratch)
         yield True
 
 
