@@ -167,7 +167,7 @@ def test_a_config_file_that_does_not_load_says_why(tmp_path, text, message):
 
 def test_only_what_reads_data_asks_for_them():
     data = load_config(str(CONFIGS / "demo.py"))["data"]
-    with pytest.raises(UserError, match="no data: give --data DIR"):
+    with pytest.raises(UserError, match="no data: give data=DIR"):
         open_data(data["dir"], data["train_split"])
 
 

@@ -123,7 +123,7 @@ class Checkpoints:
             return from_state_dict(expected, tree)
         if steps:
             raise UserError(
-                f"every checkpoint in {self.folder} is damaged and set aside: take another --workdir to start anew"
+                f"every checkpoint in {self.folder} is damaged and set aside: take another `workdir` to start over"
             )
         return None
 
@@ -179,7 +179,7 @@ class Checkpoints:
             if differing:
                 raise UserError(
                     f"{self.folder.parent} holds a run of another config ({'; '.join(differing)}): "
-                    "take another --workdir, or the same config to resume"
+                    "take another `workdir`, or the same config to resume"
                 )
         if jax.process_index() == 0:
             write_json(path, config)

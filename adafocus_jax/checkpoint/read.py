@@ -175,7 +175,7 @@ def _locate(path: Path) -> tuple[Path, int | None]:
     if path.resolve().name.isdecimal() and (parent / CONFIG_FILE).is_file():
         return parent, int(path.resolve().name)
     raise UserError(
-        f"{path} is not a checkpoint: give a --workdir of adafocus train, its {FOLDER} folder, or one step in it"
+        f"{path} is not a checkpoint: give the workdir of a training run, its {FOLDER} folder, or one step in it"
     )
 
 

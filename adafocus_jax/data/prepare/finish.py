@@ -18,6 +18,9 @@ from adafocus_jax.data.records.writer import write_metadata
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress, writing
 
+MAX_SKIPPED = 0.01
+"""Share of all videos that may fail to decode, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class PrepareSummary:
@@ -40,7 +43,9 @@ class PrepareSummary:
     """Time of this run alone."""
 
 
-def finalize(out: str | Path, *, max_skipped: float = 0.01, threads: int | None = None) -> PrepareSummary:
+def finalize(
+    out: str | Path, *, max_skipped: float = MAX_SKIPPED, threads: int | None = None
+) -> PrepareSummary:
     """Checks every shard that the parts of ``out`` made against its receipt, byte by byte, and writes the metadata.
 
     Args:
@@ -158,7 +163,7 @@ def _check_skipped(out: Path, plan: Plan, made: Sequence[Receipt], max_skipped: 
     count, total = sum(len(receipt.skipped) for receipt in made), plan.num_videos
     if count > max_skipped * total:
         raise UserError(
-            f"{count} of {total} videos ({count / total:.1%}) do not decode, more than --max-skipped "
-            f"{max_skipped:g}: see {out}/skipped.csv; to take the rest, run again with --max-skipped "
-            f"{count / total + 5e-4:.3f}"
+            f"{count} of {total} videos ({count / total:.1%}) do not decode, more than "
+            f"max_skipped={max_skipped:g}: see {out}/skipped.csv; to accept the rest, run again with "
+            f"max_skipped={count / total + 5e-4:.3f}"
         )

@@ -21,7 +21,7 @@ class Plan:
     """All that is settled before the first video is read. The same on every machine, wherever the videos lie there."""
 
     settings: dict[str, Any]
-    """The flags that change what is stored."""
+    """The arguments of ``prepare`` that change what is stored."""
     about: About
     classes: tuple[str, ...]
     max_labels: int
@@ -73,7 +73,7 @@ def claim(out: Path, plan: Plan) -> None:
     """Settles the plan of ``out``: the first of any number of machines writes it, the others must have the same.
 
     Raises:
-      UserError: ``out`` was begun with another plan; names the flags that differ.
+      UserError: ``out`` was begun with another plan; names the arguments that differ.
     """
     path = out / SCRATCH / "plan.json"
     if not path.is_file():
@@ -81,7 +81,7 @@ def claim(out: Path, plan: Plan) -> None:
             partial.write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
     begun = read_plan(out)
     changes = [
-        f"--{name.replace('_', '-')} {begun.settings.get(name)}, now {value}"
+        f"{name}={begun.settings.get(name)}, now {value}"
         for name, value in plan.settings.items()
         if begun.settings.get(name) != value
     ]
@@ -90,7 +90,7 @@ def claim(out: Path, plan: Plan) -> None:
             f"other videos, labels or classes ({begun.num_videos} videos, now {plan.num_videos} videos)"
         ]
     if changes:
-        raise UserError(f"{out} was begun with {'; '.join(changes)}: give the same, or another OUT")
+        raise UserError(f"{out} was begun with {'; '.join(changes)}: give the same, or another `out`")
 
 
 def read_plan(out: Path) -> Plan:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,11 +23,12 @@ import numpy as np
 from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read_dataset
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions
-from adafocus_jax.data.prepare.finish import PrepareSummary, finish, summarize, write_csv
+from adafocus_jax.data.prepare.finish import MAX_SKIPPED, PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
 from adafocus_jax.data.records.schema import DATASET, SCRATCH, About, is_complete
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import is_remote
 
 FPS: dict[str, float | None] = {
     **dict.fromkeys(("activitynet", "fcvid"), 4.0),  # minutes long
@@ -62,7 +62,7 @@ def prepare(
     val_src: str | Path | None = None,
     workers: int | None = None,
     seed: int = 0,
-    max_skipped: float = 0.01,
+    max_skipped: float = MAX_SKIPPED,
     max_missing: float = 0.02,
     shards: int | None = None,
     part: tuple[int, int] = (0, 1),
@@ -154,26 +154,26 @@ def _check_arguments(*, part: tuple[int, int], **arguments: Any) -> None:
     for name, value in arguments.items():
         is_valid, text = _VALID[name]
         if not is_valid(value):
-            raise UserError(f"--{name.replace('_', '-')} {value} is not valid: give {text}")
+            raise UserError(f"{name}={value} is not valid: give {text}")
     if not 0 <= part[0] < part[1]:
-        raise UserError(f"--shard {part[0]}/{part[1]} is not valid: of n parts, give 0/n … (n - 1)/n")
+        raise UserError(f"part={part[0]}/{part[1]} is not valid: of n parts, give 0/n … (n - 1)/n")
 
 
 def _check_places(out: str | Path, sources: Sequence[str | Path]) -> None:
-    if re.match(r"[a-z0-9]+:/", str(out)):
+    if is_remote(out):
         raise UserError(
-            f"OUT {out} is remote: prepare into a local folder, and copy that, with its .prepare, there"
+            f"out={out} is remote: prepare into a local folder, and copy that, with its .prepare, there"
         )
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: OUT must be a folder")
+        raise UserError(f"out={out} is a file: give a folder")
     for source in map(Path, sources):
         if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
             raise UserError(
-                f"OUT {out} lies in {source}, where it would be taken for a class: choose another place"
+                f"out={out} lies in {source}, where it would be taken for a class: choose another place"
             )
     if out.is_dir() and not (out / SCRATCH).is_dir() and any(path.name != SCRATCH for path in out.iterdir()):
-        raise UserError(f"OUT {out} holds other files: give an empty or new folder")
+        raise UserError(f"out={out} holds other files: give an empty or new folder")
 
 
 def _read_table(
@@ -185,7 +185,7 @@ def _read_table(
     if source in DATASETS:
         if videos is None:
             raise UserError(
-                f"the data set {source} needs --videos DIR (for a folder of that name, give ./{source})"
+                f"the data set {source} needs videos=DIR (for a folder of that name, give ./{source})"
             )
         if options["val_fraction"] is None or "seed" not in signature(DATASETS[source].read).parameters:
             del options["seed"]  # no split to draw
@@ -198,7 +198,7 @@ def _read_table(
         )
     if annotations is not None or options.pop("trim") is not None:
         raise UserError(
-            f"--annotations and --trim go with the name of a data set, and {source} is none: drop them"
+            f"`annotations` and `trim` go with the name of a data set, and {source} is none: drop them"
         )
     splits, classes = read_splits(source, videos=videos, **options)
     return DatasetTable(splits, classes, DATASETS["custom"], {})
@@ -213,9 +213,9 @@ def _check_missing(out: Path, table: DatasetTable, max_missing: float) -> None:
     if len(missing) > max_missing * total:
         share = len(missing) / total
         raise UserError(
-            f"{len(missing)} of {total} annotated videos ({share:.1%}) are not there, more than --max-missing "
-            f"{max_missing:g}: see {out}/missing.csv; correct --videos, or go without them by --max-missing "
-            f"{share + 5e-4:.3f}"
+            f"{len(missing)} of {total} annotated videos ({share:.1%}) are not there, more than "
+            f"max_missing={max_missing:g}: see {out}/missing.csv; correct `videos`, or leave them out with "
+            f"max_missing={share + 5e-4:.3f}"
         )
 
 

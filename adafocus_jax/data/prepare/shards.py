@@ -208,7 +208,7 @@ def _make_in_processes(
     except BrokenProcessPool as error:
         raise UserError(
             f"a worker process was killed, perhaps for want of memory, at {tracker.current() or 'its start'}: "
-            "run the same command again to continue, with fewer --workers, or without that video"
+            "run the same command again to continue, with fewer `workers`, or without that video"
         ) from error
     finally:
         stop.set()

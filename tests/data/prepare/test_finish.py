@@ -81,7 +81,7 @@ def test_of_two_plans_at_once_one_wins(whole, tmp_path):
     (tmp_path / ".prepare").mkdir()
     claim(tmp_path, plan)
     claim(tmp_path, plan)
-    with pytest.raises(UserError, match="begun with --size 20, now 24"):
+    with pytest.raises(UserError, match="begun with size=20, now 24"):
         claim(tmp_path, other)
     assert read_plan(tmp_path) == plan
     assert [path.name for path in (tmp_path / ".prepare").iterdir()] == ["plan.json"]
