@@ -19,6 +19,21 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
+def at_least(lowest: int) -> Callable[[str], int]:
+    """The type of a flag that takes integers from ``lowest`` on.
+
+    >>> at_least(1)("2")
+    2
+    """
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text} is not valid: give {lowest} or more")
+        return int(text)
+
+    return parse
+
+
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Argument to what stands for it on the command line: a flag, or the name of a positional argument.
 

@@ -138,3 +138,17 @@ def variant_options(text: str, choices: Mapping[str, Mapping[str, Any]]) -> dict
             raise UserError(f"variant {text!r}: choose only one of {', '.join(choices[setting])}")
         options[setting] = choices[setting][word]
     return options
+
+
+def set_model_arguments(config: ConfigDict, arguments: Mapping[str, Any]) -> None:
+    """Sets arguments of the model in ``config.model``.
+
+    Raises:
+      UserError: a value of another type.
+    """
+    for name, value in arguments.items():
+        try:
+            with config.unlocked():  # a name that the model does not know is the model's to refuse
+                config.model[name] = value
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the model argument {name}={value}: {' '.join(str(error).split())}") from error
