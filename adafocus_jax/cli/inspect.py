@@ -7,13 +7,11 @@ import dataclasses
 import sys
 from typing import Any
 
-from adafocus_jax.cli.flags import at_least
+from adafocus_jax.cli.flags import at_least, defaults_of
 from adafocus_jax.data.batches.clips import ClipSpec
+from adafocus_jax.data.batches.sources import open_data
 from adafocus_jax.data.prepare.statistics import split_statistics
 from adafocus_jax.data.prepare.verify import Damage, inspect_records
-from adafocus_jax.data.records.reader import open_records
-from adafocus_jax.data.records.remote import open_remote
-from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.io import is_remote
 from adafocus_jax.visualize.samples import draw_samples
 
@@ -37,21 +35,19 @@ _BAR = 30
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
-    add, count = parser.add_argument, at_least(0)
+    add = parser.add_argument
     add("out", metavar="OUT", help="folder of records, local or remote (gs://..., s3://...)")
     add("--decode", action="store_true", help="decode every JPEG image, too; takes longer")
     add("--workers", type=at_least(1), metavar="N", help="files to read at a time (default: one per core)")
     add("--split", default="train", help="split to draw from (default %(default)s)")
-    add(
-        "--videos",
-        type=count,
-        default=8,
-        metavar="N",
-        help="videos on the contact sheet (default %(default)s)",
-    )
-    add("--clips", type=count, default=0, metavar="N", help="training clips to draw (default %(default)s)")
+    for name, text in {
+        "videos": "videos on the contact sheet; 0: no sheet",
+        "clips": "augmented training clips to draw",
+        "seed": "seed of the augmentation",
+    }.items():
+        default = defaults_of(draw_samples)[name]
+        add(f"--{name}", type=at_least(0), default=default, metavar="N", help=f"{text} (default %(default)s)")
     add("--config", metavar="FILE[:VARIANT]", help="how clips are cut (default: 48 frames of 224 px)")
-    add("--seed", type=count, default=0, metavar="N", help="seed of the augmentation (default %(default)s)")
     add("--pictures", metavar="DIR", help="folder for the pictures (default: OUT, or . if OUT is remote)")
 
 
@@ -105,11 +101,9 @@ def _print_damage(out: str, damage: list[Damage]) -> None:
 def _draw(args: argparse.Namespace) -> list[str]:
     if not args.videos and not args.clips:
         return []
-    remote = is_remote(args.out)
-    source = (
-        open_remote(args.out, args.split, CacheOptions()) if remote else open_records(args.out, args.split)
-    )
-    folder, spec = args.pictures or ("." if remote else args.out), _clip_spec(args, source.classes)
+    source = open_data(args.out, args.split)
+    folder = args.pictures or ("." if is_remote(args.out) else args.out)
+    spec = _clip_spec(args, source.classes)
     pictures = draw_samples(source, folder, videos=args.videos, clips=args.clips, spec=spec, seed=args.seed)
     print(*pictures, sep="\n")
     return pictures

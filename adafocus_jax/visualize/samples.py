@@ -8,7 +8,7 @@ import numpy as np
 
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.pipeline import train_batches
-from adafocus_jax.data.records.reader import RecordSource
+from adafocus_jax.data.batches.sources import Source, VideoData
 from adafocus_jax.visualize.files import write_png
 from adafocus_jax.visualize.strips import Strip, draw_strips
 
@@ -16,7 +16,7 @@ _FRAMES_PER_STRIP = 8
 
 
 def draw_samples(
-    source: RecordSource,
+    source: Source,
     folder: str | Path,
     *,
     videos: int = 8,
@@ -27,9 +27,9 @@ def draw_samples(
     """Draws ``contact_sheet.png`` of stored videos and ``clips.png`` of training clips into ``folder``.
 
     Args:
-      source: the records to draw from.
+      source: the split to draw from.
       folder: made if it does not exist.
-      videos: how many, evenly spaced over the records; 0: no contact sheet.
+      videos: how many, evenly spaced over the split; 0: no contact sheet.
       clips: how many training clips; 0: no picture of clips.
       spec: how clips are cut; None: 48 frames of 224 px.
       seed: of the order and the augmentation of the clips.
@@ -49,28 +49,38 @@ def draw_samples(
     return paths
 
 
-def _stored_videos(source: RecordSource, count: int) -> list[Strip]:
+def _stored_videos(source: Source, count: int) -> list[Strip]:
     strips = []
     for index in np.unique(np.linspace(0, len(source) - 1, count).round()).astype(int):
-        record = source[index]
-        frames = [record.frame(number) for number in _evenly_spaced(len(record.frames))]
-        strips.append(Strip(f"{_caption(source, index)}, {len(record.frames)} frames", frames))
+        video = source[index]
+        frames, num_frames = _read_evenly(video)
+        strips.append(Strip(f"{_caption(source, video)}, {num_frames} frames", frames))
     return strips
 
 
-def _training_clips(source: RecordSource, count: int, spec: ClipSpec, seed: int) -> list[Strip]:
+def _read_evenly(video: VideoData) -> tuple[list[np.ndarray], int]:
+    total = 0
+
+    def choose(num_frames: int) -> list[int]:
+        nonlocal total
+        total = num_frames
+        return _evenly_spaced(num_frames).tolist()
+
+    return [frame.pixels.copy() for frame in video.read(choose)], total
+
+
+def _training_clips(source: Source, count: int, spec: ClipSpec, seed: int) -> list[Strip]:
     if not count:
         return []
     (batch,) = train_batches(source, spec, batch_size=count, seed=seed, num_steps=1)
     return [
-        Strip(_caption(source, index), clip[_evenly_spaced(len(clip))])
+        Strip(_caption(source, source[index]), clip[_evenly_spaced(len(clip))])
         for index, clip in zip(batch["index"], batch["frames"], strict=True)
     ]
 
 
-def _caption(source: RecordSource, index: int) -> str:
-    record = source[index]
-    return f"{', '.join(source.classes[label] for label in record.labels)}: {record.name}"
+def _caption(source: Source, video: VideoData) -> str:
+    return f"{', '.join(source.classes[label] for label in video.labels)}: {video.name}"
 
 
 def _evenly_spaced(count: int) -> np.ndarray:

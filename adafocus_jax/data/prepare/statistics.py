@@ -20,8 +20,8 @@ def split_statistics(contents: Contents, classes: tuple[str, ...]) -> dict[str, 
       classes: K class names.
 
     Returns:
-      ``num_videos``, ``num_frames``, ``num_bytes`` (of JPEG); ``frames_per_video`` with ``min``, ``median``, ``max`` and
-      a ``histogram`` of ``edges [n + 1]`` and ``counts [n]``; ``mean_size``, height and width in pixels;
+      ``num_videos``, ``num_frames``, ``num_bytes`` (of JPEG); ``frames_per_video`` with ``min``, ``median``, ``max``
+      and a ``histogram`` of ``edges [n + 1]`` and ``counts [n]``; ``mean_size``, height and width in pixels;
       ``videos_per_class`` by name.
     """
     lengths = _expand(contents.lengths) if contents.lengths else np.zeros(1, np.int64)
