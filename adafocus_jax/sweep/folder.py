@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from adafocus_jax.errors import UserError
-from adafocus_jax.visualize.files import write_bytes
+from adafocus_jax.io import json_text, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +179,12 @@ class Claim:
         self._token, self._count = uuid.uuid4().hex, 0
         self._before = (_read(trial.folder / "spent.json") or {}).get("seconds", 0.0)
         self._began = time.monotonic()
+        self._who = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": process_start(os.getpid()),
+            "token": self._token,
+        }
         self._write()
 
     @property
@@ -217,8 +223,7 @@ class Claim:
             self._file.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
-        _write(self._file, {**who, "token": self._token, "beat": self._count, "attempts": self.attempts})
+        _write(self._file, {**self._who, "beat": self._count, "attempts": self.attempts})
 
 
 class Watch:
@@ -263,7 +268,8 @@ def _file_system(path: Path) -> str:
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:
-    write_bytes(path, (json.dumps(value, indent=1, default=float) + "\n").encode())
+    # A result has to survive a power failure; signs of life need not.
+    write_bytes(path, json_text(value).encode(), durable=path.name == "result.json")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -19,8 +19,8 @@ from typing import Any
 from adafocus_jax.errors import UserError
 from adafocus_jax.sweep.folder import STALE_SEC, SweepFolder, Trial, Watch
 from adafocus_jax.sweep.objectives import Objective
+from adafocus_jax.sweep.overrides import describe
 from adafocus_jax.sweep.pruning import PRUNERS, Scores
-from adafocus_jax.sweep.space import describe
 from adafocus_jax.sweep.trial import PRUNE_MARK, TAKEN, Run, evaluations, run_trial
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,15 @@ def launch(
             ]
             if not ready and crew.free and ask and (number := ask()) is not None:
                 ready = [sweep.trial(number)]
-            started = [crew.start(trial) for trial in ready[: crew.free]]
-            if not started and not crew.numbers:
+            for trial in ready[: crew.free]:
+                if not received:
+                    crew.start(trial)
+            if not ready and not crew.numbers:
                 others = [trial for trial in trials if trial.result is None]
                 if not others:
                     return Finished(_count(trials))
                 waited = _say_who_runs(others, waited)
-            if not started:
+            if crew.numbers or not ready:
                 time.sleep(poll_sec)
 
 
@@ -125,10 +127,11 @@ class _Here:
 
     numbers: frozenset[int] = frozenset()
     """Trials that are running while the launcher looks: none."""
-    free = 1
 
     def __init__(self, sweep: SweepFolder, run: Run) -> None:
         self.sweep, self.run = sweep, run
+        self.free = 1
+        """Trials that are started, one after the other, before the next look at the folders."""
 
     def start(self, trial: Trial) -> None:
         """Runs a trial to its end, or to a signal."""
@@ -138,7 +141,8 @@ class _Here:
             signal.raise_signal(status - 128)
 
     def reap(self) -> None:
-        """Nothing to collect."""
+        """Looks at the folders less often as trials go by: few if they all fail alike, many if they are short."""
+        self.free = min(2 * self.free, 32)
 
     def stop_one(self, number: int) -> None:
         """Nothing to stop."""
@@ -243,11 +247,11 @@ def _slots(jobs: int) -> list[dict[str, Any]]:
       UserError: more jobs than accelerators.
     """
     if jobs < 1:
-        raise UserError(f"jobs {jobs} is not valid: give 1 or more")
+        raise UserError(f"jobs={jobs} is not valid: give 1 or more")
     variable, devices = _accelerators()
     if devices and jobs > len(devices):
         raise UserError(
-            f"jobs {jobs} is more than the {len(devices)} accelerators here: give {len(devices)} or less"
+            f"jobs={jobs} is more than the {len(devices)} accelerators here: give {len(devices)} or less"
         )
     if jobs == 1:
         return [{}]

@@ -9,7 +9,7 @@ import numpy as np
 
 from adafocus_jax.sweep.folder import SweepFolder, Trial
 from adafocus_jax.sweep.objectives import Objective, pareto_front, values_of
-from adafocus_jax.sweep.space import describe
+from adafocus_jax.sweep.overrides import describe
 from adafocus_jax.sweep.table import differing_keys, importance, rows
 from adafocus_jax.sweep.trial import evaluations
 from adafocus_jax.visualize.curves import Series, cost_unit

@@ -14,9 +14,7 @@ from ml_collections import ConfigDict
 
 from adafocus_jax.config import check_config, read_config
 from adafocus_jax.errors import UserError
-
-Overrides = dict[str, Any]
-"""Dotted config key to value: in what a trial differs from the base config."""
+from adafocus_jax.sweep.overrides import Overrides, describe, flags
 
 PREFIX = "sweep_"
 """``def sweep_NAME()``, or ``def sweep_NAME(config)`` where it needs the base config, yields ``Overrides``."""
@@ -94,18 +92,6 @@ def read_sweep(text: str, config_file: str) -> list[Overrides]:
     return list(product(*sweeps))
 
 
-def flags(overrides: Mapping[str, Any]) -> list[str]:
-    """The overrides as flags of ``adafocus train``.
-
-    >>> flags({"optimizer.lr": 0.1, "model.side_limits": [0.5, 1.0]})
-    ['--config.optimizer.lr=0.1', '--config.model.side_limits=(0.5, 1.0)']
-    """
-    return [
-        f"--config.{key}={tuple(value) if isinstance(value, list) else value}"
-        for key, value in overrides.items()
-    ]
-
-
 def check_trials(
     config_file: str, settings: Sequence[str], trials: Sequence[Overrides]
 ) -> list[dict[str, Any]]:
@@ -125,15 +111,6 @@ def check_trials(
                 f"trials {list(trials).index(overrides)} and {number} are the same, {describe(overrides)}"
             )
     return complete
-
-
-def describe(overrides: Mapping[str, Any]) -> str:
-    """The overrides on one line.
-
-    >>> describe({"optimizer.lr": 0.1, "seed": 1})
-    'optimizer.lr=0.1 seed=1'
-    """
-    return " ".join(f"{key}={value}" for key, value in overrides.items()) or "the base config"
 
 
 def base_config(function: Callable[..., Any], config_file: str, others: int = 0) -> list[ConfigDict]:

@@ -11,15 +11,16 @@ from typing import Any
 from adafocus_jax.config import for_classes, make_model
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost
+from adafocus_jax.io import write_text
 from adafocus_jax.sweep.folder import SweepFolder
 from adafocus_jax.sweep.launcher import Finished, launch
 from adafocus_jax.sweep.objectives import parse_objectives
+from adafocus_jax.sweep.overrides import Overrides, describe
 from adafocus_jax.sweep.report import sweep_report
 from adafocus_jax.sweep.search import ask
-from adafocus_jax.sweep.space import Overrides, base_config, check_trials, describe, load_function, read_sweep
+from adafocus_jax.sweep.space import base_config, check_trials, load_function, read_sweep
 from adafocus_jax.sweep.table import Row, rows, write_csv
 from adafocus_jax.sweep.trial import Run
-from adafocus_jax.visualize.files import write_bytes
 from adafocus_jax.visualize.report import write_report
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,12 @@ class Plan:
     def __post_init__(self) -> None:
         parse_objectives(self.objectives)
         if not self.config:
-            raise UserError("a sweep needs its base config: give config")
+            raise UserError(f"config={self.config!r} is not valid: a sweep needs its base config")
         if bool(self.sweep) == bool(self.space):
-            raise UserError(
-                "give either sweep, functions that list the trials, or space, from which they are drawn"
-            )
+            raise UserError(f"sweep={self.sweep!r} and space={self.space!r}: give one, not both or neither")
         if self.space and (self.trials is None or self.trials < 1):
             raise UserError(
-                f"trials {self.trials} is not valid: a search needs a number of trials, 1 or more"
+                f"trials={self.trials} is not valid: a search needs a number of trials, 1 or more"
             )
 
     def spec(self) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def start(
     listed = read_sweep(plan.sweep, plan.config) if plan.sweep else []
     complete = check_trials(plan.config, plan.settings, listed)
     if plan.prune and not all(settings["train"]["eval_every"] for settings in complete):
-        raise UserError(f"prune {plan.prune} compares evaluations during training: set train.eval_every")
+        raise UserError(f"prune={plan.prune} compares evaluations during training: set train.eval_every")
     suggest = load_function(plan.space, "suggest") if plan.space else None
     base = base_config(suggest, plan.config, 1) if suggest else []
     for difference in sweep.create(plan.spec()):
@@ -151,5 +150,5 @@ def report(sweep: SweepFolder) -> tuple[Path, Path, list[Row], list[str]]:
     trials = sweep.trials()
     page, table = sweep.path / "report.html", sweep.path / "trials.csv"
     write_report(page, sweep_report(sweep, objectives))
-    write_bytes(table, write_csv(trials, objectives).encode())
+    write_text(table, write_csv(trials, objectives))
     return page, table, rows(trials, objectives), [one.name for one in objectives]

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from adafocus_jax.config import make_model
 from adafocus_jax.errors import ProcessLostError, UserError
-from adafocus_jax.flops import model_cost
+from adafocus_jax.io import read_json_lines
 from adafocus_jax.sweep.folder import Claim, SweepFolder, Trial
 from adafocus_jax.sweep.objectives import Objective, at_budget, parse_objectives
-from adafocus_jax.sweep.space import flags
-from adafocus_jax.visualize.run import read_rows, read_run
+from adafocus_jax.sweep.overrides import flags
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +98,7 @@ def train_words(spec: dict[str, Any], trial: Trial) -> list[str]:
 def evaluations(trial: Trial, metric: str) -> list[tuple[int, float]]:
     """(step, value) of a metric at each evaluation of the trial's run so far."""
     path = trial.workdir / "metrics.jsonl"
-    rows = read_rows(path) if path.is_file() else []
+    rows = read_json_lines(path) if path.is_file() else []
     return [
         (int(row["step"]), float(row[metric])) for row in rows if row.get("split") == "eval" and metric in row
     ]
@@ -134,7 +132,7 @@ def _value(
     if one.name == "seconds":
         return claim.seconds
     if one.name == "gflops":
-        return float(model_cost(make_model(read_run(trial.workdir).config)).exit_gflops[-1])
+        return _gflops(trial)
     if one.budget is not None:
         curve = measured["early_exit"][one.criterion]
         metric = next(name for name in curve if name != "gflops")
@@ -145,6 +143,16 @@ def _value(
     if one.metric not in figures and not seen:
         raise UserError(f"objective {one.name}: the runs do not measure it; they need a validation split")
     return float(figures[one.metric]) if one.metric in figures else seen[-1][1]
+
+
+def _gflops(trial: Trial) -> float:
+    """The full cost of the trial's model, per video."""
+    # These start JAX, which a launcher need not wait for.
+    from adafocus_jax.config import make_model
+    from adafocus_jax.flops import model_cost
+    from adafocus_jax.visualize.run import read_run
+
+    return float(model_cost(make_model(read_run(trial.workdir).config)).exit_gflops[-1])
 
 
 def _failed(trial: Trial, reason: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.checkpoint.read import DamagedCheckpointError, read_config, read_metrics, step_numbers
+from adafocus_jax.io import read_json_lines, write_json
 from adafocus_jax.train.logger import METRICS_FILE
-from adafocus_jax.visualize.files import write_bytes
 
 EVALUATION_FOLDER = "evaluation"
 FIGURES_FILE = "figures.json"
@@ -61,27 +61,16 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
     return Run(
         workdir=workdir,
         config=read_config(folder),
-        rows=read_rows(log) if log.is_file() else [],
+        rows=read_json_lines(log) if log.is_file() else [],
         last_logged=datetime.fromtimestamp(log.stat().st_mtime, UTC) if log.is_file() else None,
         checkpoints={step: _metrics(folder / str(step)) for step in step_numbers(folder)},
         figures=json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else None,
     )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.jsonl``; a line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            rows.append(dict(json.loads(line)))
-        except ValueError:
-            continue
-    return rows
-
-
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
     """Writes what an evaluation found to ``folder``, for ``read_run`` to find."""
-    write_bytes(folder / FIGURES_FILE, (json.dumps(figures, indent=2, default=float) + "\n").encode())
+    write_json(folder / FIGURES_FILE, figures)
 
 
 def _metrics(step_folder: Path) -> dict[str, float] | None:

@@ -51,7 +51,7 @@ def test_killed_launchers_lose_nothing_and_share(make_sweep):
         time.sleep(rng.uniform(0.3, 0.9))
         for launcher in launchers:
             launcher.kill()
-            launcher.wait()
+            launcher.communicate()
     last = [start(sweep) for _ in range(2)]
     for launcher in last:
         out, _ = launcher.communicate(timeout=60)
@@ -91,10 +91,11 @@ def test_a_claim_of_another_host_is_stale_when_its_counter_stands_still(make_swe
     assert not watch.is_stale(sweep.trial(0))
     now[0] += 59
     assert not watch.is_stale(sweep.trial(0))
-    claim.beat()
+    claim.beat()  # as a process there would
+    assert not watch.is_stale(sweep.trial(0))
     now[0] += 59
     assert not watch.is_stale(sweep.trial(0))
-    now[0] += 61
+    now[0] += 2
     assert watch.is_stale(sweep.trial(0))
 
 
@@ -141,7 +142,7 @@ def test_damaged_files_cost_no_more_than_what_they_hold(make_sweep, stub, caplog
     launch(sweep, TOP1, run=stub)
     (sweep.trial(0).folder / "result.json").write_text('{"state": "do')
     (sweep.trial(1).folder / "trial.json").write_text("")
-    again = launch(sweep, TOP1, run=stub)
+    again = launch(SweepFolder(sweep.path), TOP1, run=stub)
     assert again.states == {"done": 2, "failed": 1}
     assert "trial.json does not read" in sweep.trial(1).result["reason"]
     assert_each_step_once_of(sweep, 0, 2)
