@@ -120,6 +120,15 @@ def _pictures(done: Sequence[Trial], objectives: Sequence[Objective]) -> list[Se
     return found
 
 
+def _leaf(key: str) -> str:
+    """A key without its sections, which pictures have no room for."""
+    return key.rpartition(".")[2]
+
+
+def _settings(trial: Trial, keys: Sequence[str]) -> str:
+    return describe({_leaf(key): trial.overrides[key] for key in keys if key in trial.overrides})
+
+
 def _value(trial: Trial, objective: Objective) -> float:
     return float((trial.result or {})["objectives"][objective.name])
 
@@ -130,7 +139,7 @@ def _parallel(done: Sequence[Trial], objective: Objective) -> np.ndarray:
     columns.append([_value(trial, objective) for trial in done])
     heights = [_heights(column) for column in columns]
     order = np.argsort([objective.better(_value(trial, objective)) for trial in done])
-    drawing = new_figure(640)
+    drawing = new_figure(680)
     axes = drawing.add_subplot()
     shades = np.linspace(0.15, 1, len(done))
     for shade, i in zip(shades, order, strict=True):
@@ -141,9 +150,19 @@ def _parallel(done: Sequence[Trial], objective: Objective) -> np.ndarray:
     for x, (name, column, height) in enumerate(zip([*keys, objective.name], columns, heights, strict=True)):
         axes.axvline(x, color=MUTED, linewidth=1.5)
         for label, y in _ticks(column, height):
-            write_text(axes, x, y, f" {shorten(label, 16)}", TEXT_PX - 6, INK, va="center")
-        write_text(axes, x, 1.07, shorten(name, 22), TEXT_PX - 4, INK, ha="center")
-    axes.set(xlim=(-0.2, len(keys) + 0.6), ylim=(-0.05, 1.15))
+            write_text(
+                axes,
+                x,
+                y,
+                f" {shorten(label, 16)}",
+                TEXT_PX - 6,
+                INK,
+                va="center",
+                backgroundcolor="#ffffffc0",
+            )
+        # Two rows of names: neighbours would run into each other.
+        write_text(axes, x, 1.06 + 0.08 * (x % 2), shorten(_leaf(name), 24), TEXT_PX - 4, INK, ha="center")
+    axes.set(xlim=(-0.2, len(keys) + 0.6), ylim=(-0.05, 1.22))
     axes.axis("off")
     return to_image(drawing)
 
@@ -176,7 +195,7 @@ def _bars(shares: dict[str, float]) -> np.ndarray:
     axes = drawing.add_subplot()
     names = list(shares)[::-1]
     axes.barh(range(len(names)), [100 * shares[name] for name in names], color=PALETTE[0])
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [_leaf(name) for name in names])
     axes.set_xlim(0, 100)
     dress(axes, "share of the variance (%)", "")
     return to_image(drawing)
@@ -203,17 +222,15 @@ def _front(done: Sequence[Trial], cost: Objective, quality: Objective) -> np.nda
 
 
 def _curves(trials: Sequence[Trial], best: Sequence[Any], objective: Objective) -> np.ndarray:
-    drawing = new_figure(600)
+    drawing = new_figure(800)
     axes = drawing.add_subplot()
-    ranked = [trial for row in best for trial in row.trials]
+    ranked, keys = [trial for row in best for trial in row.trials], differing_keys(trials)
     for i, trial in reversed(list(enumerate(ranked))):
         points = evaluations(trial, objective.metric)
         if not points:
             continue
         named = i < MAX_CURVES
-        series = Series(
-            f"{trial.number}: {shorten(describe(trial.overrides), 30)}", *zip(*points, strict=True)
-        )
+        series = Series(f"{trial.number}: {shorten(_settings(trial, keys), 44)}", *zip(*points, strict=True))
         colour, marker = (PALETTE[i], MARKERS[i]) if named else (MUTED, "")
         (line,) = axes.plot(
             series.x, series.y, color=colour, marker=marker, linewidth=3 if named else 1.5, markersize=9
@@ -221,5 +238,5 @@ def _curves(trials: Sequence[Trial], best: Sequence[Any], objective: Objective) 
         line.set_label(series.name if named else "_")
     dress(axes, "step", objective.metric)
     handles = axes.get_legend_handles_labels()[0]
-    add_legend(drawing, handles[::-1], columns=1 if len(handles) < 4 else 2)
+    add_legend(drawing, handles[::-1], columns=1)
     return to_image(drawing)
