@@ -1,4 +1,4 @@
-"""The report of any run: what was trained, how it went, how good it is, what it costs, and what it looks at."""
+"""The report of a run: training curves, evaluations, cost, and what the model looks at."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def run_report(
     shown: Sequence[VideoPrediction] = (),
     why_none: str = "",
 ) -> Report:
-    """Puts the page together.
+    """The report as sections of text, tables and pictures.
 
     Args:
       run: what the workdir holds.
       cost: of its model.
-      num_steps: of the whole run; None: not known.
+      num_steps: of the whole run; None: unknown.
       shown: held-out videos.
-      why_none: why ``shown`` is empty, for the reader.
+      why_none: shown instead, if ``shown`` is empty.
     """
     return Report(
         title=f"Run {run.workdir.name}",
@@ -91,7 +91,7 @@ def run_report(
 def _summary(run: Run, num_steps: int | None) -> Iterator[str]:
     yield f"{run.config['model']['name']} on {len(run.config['classes'])} classes, from {run.workdir}."
     if run.last_logged:
-        state = "All steps are done" if run.step == num_steps else "The run is not over, or was stopped"
+        state = "Training is complete" if run.step == num_steps else "Training is in progress, or was stopped"
         yield f"{state}; the last line was logged on {run.last_logged:%Y-%m-%d at %H:%M} UTC."
 
 
@@ -103,9 +103,7 @@ def _headlines(run: Run, cost: ModelCost, num_steps: int | None) -> Iterator[Hea
             f"{value:.1f}%", f"{metric} of the best checkpoint", f"step {run.best}, held-out videos"
         )
     if num_steps:
-        yield Headline(
-            f"{run.step / num_steps:.0%}", "of the training done", f"step {run.step} of {num_steps}"
-        )
+        yield Headline(f"{run.step / num_steps:.0%}", "of training done", f"step {run.step} of {num_steps}")
     unit, (full,) = cost_unit(cost.exit_gflops[-1:])
     yield Headline(
         f"{full:.3g} {unit[0]}", "multiply-adds per video", f"{cost.params / 1e6:.3g} M parameters"
@@ -121,12 +119,12 @@ def _sections(
 ) -> Iterator[Section]:
     yield checkpoints_section(run)
     if run.figures is None:
-        told = f"Not measured yet. Run: adafocus evaluate --checkpoint {run.workdir} --early-exit --controls"
-        yield Section("Early exit", (told,))
+        text = f"Not measured yet. Run: adafocus evaluate --checkpoint {run.workdir} --early-exit --controls"
+        yield Section("Early exit", (text,))
     else:
         yield exits_section(run.figures, run.config["model"])
         if "controls" in run.figures:
-            yield Section("What the policies are worth", content=(controls_table(run.figures),))
+            yield Section("Learned policies against controls", content=(controls_table(run.figures),))
     for video in shown:
         yield video_section(f"Held-out video {video.name}", video)
     if why_none:
@@ -157,7 +155,7 @@ def _held_out(workdir: Path, data: Mapping[str, Any], videos: int) -> tuple[list
 
 
 def _num_steps(config: Mapping[str, Any], data: Mapping[str, Any]) -> int | None:
-    """Steps of the whole run; None where that takes records that are not there."""
+    """Steps of the whole run; None if that depends on records that are missing."""
     if config["train"]["steps"]:
         return int(config["train"]["steps"])
     try:

@@ -92,8 +92,11 @@ def test_what_the_head_of_x3d_lacks_is_initialised_anew(convert, tmp_path):
     words = ("--model", "uni_adafocus_x3d_tiny", "--part", "global_encoder", "--num-classes", "7")
     status, text = convert(tmp_path / "x3d.pyth", tmp_path / "ours", *words)
     assert status == 0, text
-    assert "comes along: head.lin_5.weight to params/global_final_head/hidden/kernel" in text
-    assert "stays behind: head.projection" in text
+    assert (
+        "the classifier initialises a head: head.lin_5.weight to params/global_final_head/hidden/kernel"
+        in text
+    )
+    assert "not used of the classifier: head.projection" in text
     params = load_checkpoint(tmp_path / "ours").variables["params"]
     for head, taken in (("global_final_head", True), ("global_head", True), ("local_head", False)):
         assert (params[head]["hidden"]["kernel"] == 1).all() == taken
@@ -115,7 +118,7 @@ def test_what_the_head_of_x3d_lacks_is_initialised_anew(convert, tmp_path):
         ((*TINY, "--part", "local_encoder"), "give --num-classes or --classes"),
         (
             (*TINY, "--part", "local_encoder", "--num-classes", "5"),
-            "it is of a whole uni_adafocus, not of an encoder",
+            "it belongs to a whole uni_adafocus, not to an encoder",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def test_a_data_set_by_name(videos, tmp_path, capsys):
     assert "2 train + 2 val videos of 2 classes, 20 frames" in capsys.readouterr().out
     listed = [*command, "--annotations", str(tmp_path / "lists"), str(tmp_path / "listed")]
     assert main(listed) == 2
-    assert "1 of 3 annotated videos (33.3%) are not there" in capsys.readouterr().err
+    assert "1 of 3 annotated videos (33.3%) are missing" in capsys.readouterr().err
     assert main([*listed, "--max-missing", "0.4"]) == 0
     text = capsys.readouterr().out
     assert "2 train videos of 2 classes" in text

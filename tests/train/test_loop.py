@@ -103,7 +103,7 @@ def test_a_full_disk_stops_with_the_step_and_loses_nothing(toy, toy_script, unin
     assert done.returncode != 0
     assert "the checkpoint of step 6 could not be written" in done.stderr
     assert "File too large" in done.stderr
-    assert "start again to go on from step 3" in done.stderr
+    assert "start again to resume from step 3" in done.stderr
     assert load_checkpoint(tmp_path, "latest").step == 3
     toy.run(tmp_path, log_every=2)
     assert_same_end(tmp_path, uninterrupted, steps=[4, 6, 8, 10, 12])

@@ -162,7 +162,7 @@ def test_lists_with_several_labels(video_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"size": 16}, "begun with size=20, now 16: give the same, or another `out`"),
+        ({"size": 16}, "started with size=20, now 16: give the same, or another `out`"),
         ({"fps": 5.0, "quality": 80}, "fps=10.0, now 5.0; --quality 90, now 80"),
         ({"val_fraction": 0.3}, "val_fraction=None, now 0.3"),
         ({"seed": 1}, "seed=0, now 1"),
@@ -232,7 +232,7 @@ def test_a_full_disk_leaves_nothing_half_written(video_folder, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(
-            UserError, match=r"cannot write .*00000-of-00002.*: .*too large; see to that and run"
+            UserError, match=r"cannot write .*00000-of-00002.*: .*too large; fix this and run"
         ):
             prepare(video_folder, tmp_path, **SMALL)
     finally:
@@ -318,7 +318,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(many_videos, tmp_path):
     _, text = run.communicate(timeout=30)
     assert run.returncode == 2
     line = text.strip().splitlines()[-1]
-    assert "a worker process was killed, perhaps for want of memory, at" in line
+    assert "a worker process was killed, perhaps out of memory, at" in line
     assert str(many_videos) in line
     assert "run the same command again" in line
     assert "Traceback" not in text
@@ -340,7 +340,7 @@ def test_a_data_set_by_name(jester, tmp_path):
     place = {"videos": jester / "videos", "annotations": jester / "lists"}
     with pytest.raises(UserError) as error:
         prepare("jester", tmp_path, **place, size=8, workers=0)
-    assert "1 of 8 annotated videos (12.5%) are not there, more than max_missing=0.02" in str(error.value)
+    assert "1 of 8 annotated videos (12.5%) are missing, more than max_missing=0.02" in str(error.value)
     assert (tmp_path / "missing.csv").read_text().split() == ["split,video", "val,107"]
     summary = prepare("jester", tmp_path, **place, size=8, workers=0, max_missing=0.13)
     assert (summary.num_videos, summary.num_missing, summary.num_classes) == ({"train": 6, "val": 1}, 1, 27)
