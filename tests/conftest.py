@@ -10,14 +10,10 @@ from pathlib import Path
 
 # Before JAX starts, and for the processes that tests start too. Several devices, so that sharding is tested for real.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-FLAGS = [
-    "--xla_force_host_platform_device_count=4",
-    # Small programs take longer to compile than to run. With LLVM's optimizations off, these two compile a training
-    # step in a seventh of the time. Tests of numbers or speed ask for the fixture `jit_as_for_use`.
-    "--xla_cpu_use_fusion_emitters=false",
-    "--xla_cpu_parallel_codegen_split_count=1",
-]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Small programs take longer to compile than to run. With LLVM's optimizations off, these two compile a training step in
+# a seventh of the time. Tests of numbers or speed ask for the fixture `jit_as_for_use`.
+os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
 # One cache per run, empty at first: pytest-xdist starts its workers with this environment.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
