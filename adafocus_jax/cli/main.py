@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and early-exit curve of a checkpoint",
     "predict": "classify videos and visualise what the model looked at",
+    "sweep": "train one config with many settings, scripted or searched, and compare the runs",
     "report": "write one HTML page about a training run: curves, evaluations, cost, what the model looks at",
     "convert": "convert a PyTorch checkpoint into one of this package, or back",
     "cost": "multiply-adds and parameters of a model, by module and by exit",
@@ -33,6 +34,10 @@ COMMANDS = {
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
 command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
+
+
+WRAPPERS = ("sweep", "launch")
+"""Commands that take another command behind ``--``; they find its words in ``args.after``."""
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -72,8 +77,12 @@ def run_command(argv: Sequence[str]) -> Any:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = build_parser(argv[0] if argv and argv[0] in COMMANDS else None)
-    args, rest = parser.parse_known_args(argv)
+    command = argv[0] if argv and argv[0] in COMMANDS else None
+    # What follows `--` is another command's, for those that start one.
+    split = argv.index("--") if command in WRAPPERS and "--" in argv else len(argv)
+    parser = build_parser(command)
+    args, rest = parser.parse_known_args(argv[:split])
+    args.after = list(argv[split + 1 :])
     args.settings = [word for word in rest if word.startswith("--config.")] if "config" in args else []
     if unknown := [word for word in rest if word not in args.settings]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)} (see adafocus {argv[0]} --help)")

@@ -12,7 +12,7 @@ from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.checkpoint.read import DamagedCheckpointError, read_config, read_metrics, step_numbers
-from adafocus_jax.io import write_json
+from adafocus_jax.io import read_json_lines, write_json
 from adafocus_jax.train.logger import METRICS_FILE
 
 EVALUATION_FOLDER = "evaluation"
@@ -61,22 +61,11 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
     return Run(
         workdir=workdir,
         config=read_config(folder),
-        rows=read_rows(log) if log.is_file() else [],
+        rows=read_json_lines(log) if log.is_file() else [],
         last_logged=datetime.fromtimestamp(log.stat().st_mtime, UTC) if log.is_file() else None,
         checkpoints={step: _metrics(folder / str(step)) for step in step_numbers(folder)},
         figures=json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else None,
     )
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.jsonl``; a line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            rows.append(dict(json.loads(line)))
-        except ValueError:
-            continue
-    return rows
 
 
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
