@@ -56,7 +56,8 @@ def assert_same_curve(workdir, reference):
 def together(script, workdir, number, *words, last=(), slurm=False):
     """Runs ``number`` processes over four devices; ``last`` are words for the last. Exit codes and errors."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={4 // number}"  # the last one counts
+    # The last flag counts.
+    environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={4 // number}"
     with socket.socket() as free:
         free.bind(("localhost", 0))
         join = f"localhost:{free.getsockname()[1]},{number}"
