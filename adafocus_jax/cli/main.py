@@ -15,6 +15,7 @@ from typing import Any
 
 from adafocus_jax import __version__
 from adafocus_jax.errors import ProcessLostError, UserError
+from adafocus_jax.plugins import import_inherited_plugins
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _cache_compilation(not args.no_compile_cache)
 
     def work() -> int:
+        import_inherited_plugins()
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
             figures = args.run(args)

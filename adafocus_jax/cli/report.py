@@ -11,13 +11,13 @@ import jax
 from rich.console import Console
 
 from adafocus_jax.cli.progress import counted
-from adafocus_jax.config import make_model, train_options
+from adafocus_jax.config import make_model, open_split, train_options
 from adafocus_jax.data.batches.pipeline import eval_batches
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import choose_policy, stored_policies
-from adafocus_jax.evaluate.predict import make_predict_function, predict_split
+from adafocus_jax.evaluate.predict import make_predict_function, predict_split, round_up_to_devices
 from adafocus_jax.flops import model_cost
-from adafocus_jax.predict.loading import load_model, open_split, round_up_to_devices
+from adafocus_jax.predict.loading import load_model
 from adafocus_jax.predict.videos import source_predictions
 from adafocus_jax.types import VideoBatch, VideoPrediction
 from adafocus_jax.visualize.report import write_report

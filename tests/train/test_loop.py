@@ -133,7 +133,7 @@ def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_pa
 
 
 def test_a_signal_after_a_step_looked_for_it_is_not_lost(toy, tmp_path, monkeypatch):
-    """While a row is written nothing is saved; the next step has to be."""
+    """While a row is written nothing is saved; what it tells of is saved next."""
 
     def write(self, split, step, values):
         if step == 4:
@@ -141,8 +141,8 @@ def test_a_signal_after_a_step_looked_for_it_is_not_lost(toy, tmp_path, monkeypa
 
     monkeypatch.setattr("adafocus_jax.train.logger.MetricWriter.write", write)
     result = toy.run(tmp_path, checkpoint_every=0)
-    assert (result.step, result.signal) == (5, signal.SIGTERM)
-    assert load_checkpoint(tmp_path, "latest").step == 5
+    assert (result.step, result.signal) == (4, signal.SIGTERM)
+    assert load_checkpoint(tmp_path, "latest").step == 4
 
 
 def test_a_loss_that_is_not_finite_stops_and_is_never_saved(toy, tmp_path):
@@ -195,7 +195,7 @@ def test_resume_comes_before_initialise_and_that_before_fresh(toy, tmp_path):
 
     with pytest.raises(InterruptedError):
         toy.run(tmp_path / "a", initialize=initialize, at={5: die})
-    toy.run(tmp_path / "a", initialize=pytest.fail)  # goes on from step 3
+    toy.run(tmp_path / "a", initialize=pytest.fail)  # resumes from step 5
     toy.run(tmp_path / "b", initialize=initialize)
     assert len(given) == 2
     assert_same_end(tmp_path / "a", tmp_path / "b")
