@@ -123,7 +123,7 @@ def test_layer_factors_stand_in_front_of_the_groups(demo):
     ("flag", "message"),
     [
         ("--config.optimizer.lrr=1", "unknown config key 'optimizer.lrr': Did you mean \"lr\""),
-        ("--config.nonsense=1", "unknown config key 'nonsense': choose among data, init, loss, model, optimizer, plugins"),
+        ("--config.nonsense=1", "unknown config key 'nonsense': choose among data, init, loss, model"),
         ("--config.seed.deep=1", "unknown config key 'seed.deep'"),
         ("--config.train.batch_size=1.5", "config.train.batch_size=1.5: invalid literal"),
         ("--config.optimizer.lr=fast", "config.optimizer.lr=fast: could not convert string to float: 'fast'"),

@@ -67,7 +67,7 @@ def test_the_run_is_resumed(written):
     assert (result.step, result.metrics["top1"]) == (2, figures["top1"])
     settings["train"]["steps"] = 3
     with pytest.raises(
-        UserError, match="train.steps is 2 there, 3 here.*: take the same config to resume .*--init-from"
+        UserError, match=r"train.steps is 2 there, 3 here.*: take the same config to resume .*--init-from"
     ):
         run_training(settings, written / "run")
     stored.write_text(json.dumps(settings))
