@@ -36,6 +36,7 @@ from adafocus_jax.checkpoint.read import (
     step_numbers,
 )
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import write_json
 
 log = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -113,11 +114,8 @@ class Checkpoints:
         with self._explained():
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
-                path = self.folder / str(step) / METRICS / METRICS
-                path.parent.mkdir(exist_ok=True)
-                temporary = path.with_suffix(".tmp")
-                temporary.write_text(json.dumps({**metrics, **({} if score is None else {"score": score})}))
-                os.replace(temporary, path)
+                found = {**metrics} if score is None else {**metrics, "score": score}
+                write_json(self.folder / str(step) / METRICS / METRICS, found)
         _wait_for_all(f"the metrics of step {step} are written")
 
     def restore_latest(self, expected: State) -> State | None:
@@ -205,10 +203,7 @@ class Checkpoints:
                     f"--workdir, where --init-from {self.folder.parent} starts from what this run has learned"
                 )
         if jax.process_index() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
+            write_json(path, config)
 
     def _set_aside(self, step: int, error: DamagedCheckpointError) -> None:
         _wait_for_all(f"all have seen that step {step} is damaged")

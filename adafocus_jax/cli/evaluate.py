@@ -10,12 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adafocus_jax.cli.progress import counted
 from adafocus_jax.config import open_split
 from adafocus_jax.early_exit import write_curve_csv
 from adafocus_jax.evaluate.checkpoint import CROPS, CheckpointEvaluator
 from adafocus_jax.evaluate.evaluators import METRICS
 from adafocus_jax.evaluate.exits import store_policies
+from adafocus_jax.io import progress, writing
 from adafocus_jax.predict.loading import add_checkpoint_arguments, load_model
 from adafocus_jax.visualize.curves import Series, accuracy_cost
 from adafocus_jax.visualize.files import write_png
@@ -62,7 +62,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     trained = load_model(args)
     metric = args.metric or trained.best_metric
     out = Path(args.out) if args.out else trained.folder.parent / EVALUATION_FOLDER
-    out.mkdir(parents=True, exist_ok=True)
     evaluator = CheckpointEvaluator(
         trained.model,
         trained.checkpoint.variables,
@@ -72,15 +71,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         batch_size=args.batch_size,
         num_workers=args.workers,
         on_bad_record=args.on_bad_record,
-        watch=counted,
+        watch=progress,
     )
     source = open_split(trained.data, args.split, args.data)
     found = evaluator.predict(source, "evaluating")
     figures = {"split": args.split, "crops": args.crops, "num_candidates": trained.spec.num_candidates}
     figures |= {"videos": len(found.index), "step": trained.checkpoint.step}
     figures |= evaluator.scores(found, metric, trained.checkpoint.config["train"]["evaluators"])
-    np.savez_compressed(out / "predictions.partial.npz", **vars(found))
-    (out / "predictions.partial.npz").replace(out / "predictions.npz")
+    with writing(out / "predictions.npz") as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **vars(found))
     _print_scores(figures, metric)
     if args.controls:
         figures["controls"] = evaluator.controls(source, figures)

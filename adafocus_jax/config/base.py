@@ -34,6 +34,8 @@ FREE_KEYS = (
     "train.peak_tflops",
 )
 """What may change when a run is resumed, as it does not change the parameters. See ``free_keys``."""
+DEFAULT_CLASSES = 200
+"""For figures of a model whose config leaves the classes to the data: as many as ActivityNet and Mini-Kinetics have."""
 
 
 def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequence[str] = ()) -> ConfigDict:

@@ -26,10 +26,10 @@ from adafocus_jax.config.read import for_classes
 from adafocus_jax.data.batches.clips import ClipSpec, warn_of_flips
 from adafocus_jax.data.batches.pipeline import train_batches
 from adafocus_jax.data.batches.sources import Source
-from adafocus_jax.data.records.storage import is_remote
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.evaluate.validation import validation_evaluator
+from adafocus_jax.io import is_remote
 from adafocus_jax.models import VideoModel
 from adafocus_jax.train import Evaluator, TrainResult, initialize_from, train
 
@@ -59,7 +59,7 @@ def run_training(
     """
     if is_remote(str(workdir)):
         raise UserError(
-            f"workdir {workdir} is an address: give a folder, which all machines see (a mounted bucket, NFS)"
+            f"workdir={workdir} is an address: give a folder, which all machines see (a mounted bucket, NFS)"
         )
     data = settings["data"]
     source = open_split(data, data["train_split"])

@@ -34,8 +34,8 @@ CONTROLS = (("learned", "uniform"), ("random", "learned"), ("centre", "learned")
 """(spatial, temporal) of the controls: the same networks, one policy or both replaced."""
 CROPS = {1: (0.5,), 3: (0.5, 0.0, 1.0)}
 """Places of the test crops along the width, the middle first."""
-Watch = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
-"""From the number of videos and what is done with them to what is told of each part of them."""
+Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows progress, as ``io.progress`` does: from what is done and the number of videos to what is told of each part."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class CheckpointEvaluator:
     """Processes that decode; 0: threads of this one."""
     on_bad_record: str = "fail"
     """Or ``skip``."""
-    watch: Watch = lambda total, what: nullcontext(lambda count: None)
-    """Shows progress."""
+    watch: Watch = lambda what, total: nullcontext(lambda count: None)
 
     def exit_gflops(self, model: VideoModel | None = None) -> np.ndarray:
         """``[E]`` cost of leaving at each exit, in giga multiply-adds, all crops together."""
@@ -74,7 +73,7 @@ class CheckpointEvaluator:
         size = round_up_to_devices(min(self.batch_size, len(source)))
         reading = {"num_workers": self.num_workers, "on_bad_record": self.on_bad_record}
         crops = []
-        with self.watch(len(source) * self.crops, what) as progress:
+        with self.watch(what, len(source) * self.crops) as progress:
             for place in CROPS[self.crops]:
                 spec = replace(self.spec, place=place)
                 batches = eval_batches(source, spec, batch_size=size, **reading)  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +95,7 @@ def _drop_later_rows(path: Path, start_step: int, evaluated: bool) -> None:
         ):
             kept.append(line)
     if kept != lines:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(b"".join(kept))
-        os.replace(temporary, path)
+        write_bytes(path, b"".join(kept))
 
 
 class Meter:
