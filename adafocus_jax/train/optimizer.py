@@ -64,7 +64,7 @@ class OptimizerOptions:
     weight_decay: float = 0.0
     """On every parameter, norms and biases too: as the optimizer has it where it has an argument of this name (adamw,
     lamb, lion: decoupled from the gradient); else, as in sgd, added to the gradient before all else."""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Further arguments of the optimizer, such as ``{"b2": 0.98}`` of adamw."""
     clip_norm: float | None = None
     """Largest norm of the whole gradient; larger ones are scaled down to it. None: no limit."""

@@ -176,7 +176,7 @@ def _make_gradients(
             losses = loss(out, cast(Array, batch.label))
             chex.assert_shape(losses.total, batch.label.shape)  # not yet reduced
             losses = losses.mean()
-            return losses.total, (updated["batch_stats"], _scalars(out, losses, batch))
+            return losses.total, (updated.get("batch_stats", {}), _scalars(out, losses, batch))
 
         grads, (batch_stats, scalars) = jax.grad(objective, has_aux=True)(state.params)
         return grads, batch_stats, scalars
