@@ -16,6 +16,7 @@ PACKAGE = "adafocus_jax"
 ROOT = Path(adafocus_jax.__file__).parent
 ORDER = (
     ("errors",),
+    ("plugins",),
     ("types",),
     ("io", "lazy"),
     ("ops",),

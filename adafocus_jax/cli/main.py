@@ -15,6 +15,7 @@ from adafocus_jax import __version__
 from adafocus_jax.cli.exit_status import status_of
 from adafocus_jax.cli.flags import flags_of
 from adafocus_jax.cli.output import add_output_arguments, write_figures
+from adafocus_jax.plugins import import_inherited_plugins
 
 COMMANDS = {
     "demo": "run the full pipeline on synthetic videos in a few CPU minutes: prepare, train, evaluate, predict, report",
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _cache_compilation(not args.no_compile_cache)
 
     def work() -> int:
+        import_inherited_plugins()
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
             figures = args.run(args)

@@ -98,6 +98,17 @@ def store_policies(folder: str | os.PathLike[str], policies: Iterable[ExitPolicy
 
 
 def stored_policies(folder: str | os.PathLike[str]) -> tuple[ExitPolicy, ...]:
-    """The policies beside the checkpoints in ``folder``; none if they were never solved."""
+    """The policies beside the checkpoints in ``folder``; none if they were never solved.
+
+    Raises:
+      UserError: the file is damaged.
+    """
     path = Path(folder) / POLICY_FILE
-    return policies_from_json(path.read_text(encoding="utf-8")) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    try:
+        return policies_from_json(path.read_text(encoding="utf-8"))
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is damaged: {error}; adafocus evaluate --early-exit makes it anew"
+        ) from error

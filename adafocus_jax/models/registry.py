@@ -258,7 +258,7 @@ def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
     if isinstance(model, AdaFocus) and not model.whole_frames:
         model = model.clone(spatial="learned", spatial_estimator="proxy", temporal="learned")
     batch = VideoBatch(frames=frames(model.num_candidates), glance=glance)
-    return _init_function(model)(rng, batch)
+    return {"batch_stats": {}, **_init_function(model)(rng, batch)}  # an encoder need not have batch norm
 
 
 @functools.lru_cache(maxsize=16)
