@@ -17,7 +17,7 @@ ROOT = Path(adafocus_jax.__file__).parent
 ORDER = (
     ("errors",),
     ("types",),
-    ("io",),
+    ("io", "allocator"),
     ("ops",),
     ("models",),
     ("losses", "metrics", "flops"),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adafocus_jax import __version__
+from adafocus_jax.allocator import keep_freed_memory
 from adafocus_jax.errors import ProcessLostError, UserError
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -83,6 +84,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, or 2 for a user's mistake (one line on standard error), or the command's status."""
+    keep_freed_memory()
     args = _parse(list(sys.argv[1:] if argv is None else argv))
     # force: absl, which configs bring along, has put its own handler there. Libraries speak up from warnings on.
     handler = logging.StreamHandler(sys.stderr)

@@ -13,8 +13,9 @@ from rich.console import Console
 from adafocus_jax.cli.progress import counted
 from adafocus_jax.config import make_model, train_options
 from adafocus_jax.data.batches.pipeline import eval_batches
+from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import choose_policy, stored_policies
+from adafocus_jax.evaluate.exits import stored_policies
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.flops import model_cost
 from adafocus_jax.predict.loading import load_model, open_split, round_up_to_devices

@@ -9,9 +9,12 @@ import threading
 
 import cv2
 
+from adafocus_jax.allocator import keep_freed_memory
+
 
 def start_worker(*_: object) -> None:
     """Makes a spawned process a well-behaved worker: one OpenCV thread, no Ctrl-C, and no life without its parent."""
+    keep_freed_memory()
     cv2.setNumThreads(1)  # Parallelism is over videos.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent handles it.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
