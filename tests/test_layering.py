@@ -18,7 +18,7 @@ ORDER = (
     ("errors",),
     ("plugins",),
     ("types",),
-    ("io", "lazy"),
+    ("io", "lazy", "allocator"),
     ("ops",),
     ("models",),
     ("losses", "metrics", "flops"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adafocus_jax import __version__
+from adafocus_jax.allocator import keep_freed_memory
 from adafocus_jax.cli.exit_status import status_of
 from adafocus_jax.cli.flags import flags_of
 from adafocus_jax.cli.output import add_output_arguments, write_figures
@@ -83,6 +84,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, 2 for a user error (reported in one line on standard error), or its own status."""
+    keep_freed_memory()
     args = parse(list(sys.argv[1:] if argv is None else argv))
     # force: absl, which configs import, has installed a handler of its own.
     handler = logging.StreamHandler(sys.stderr)

@@ -17,7 +17,6 @@ from adafocus_jax.data.datasets.annotations import mirrored_labels
 from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import VideoModel, create_model
-from adafocus_jax.models.adafocus import AdaFocus
 from adafocus_jax.plugins import import_plugins
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
@@ -38,7 +37,7 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
     return ClipSpec(
         num_candidates=model.num_candidates,
         image_size=model.image_size,
-        num_glance=model.num_glance if isinstance(model, AdaFocus) and model.separate_glance else None,
+        num_glance=model.num_separate_glance,
         resize=data["resize"] or None,
         flip=data["flip"],
         flip_labels=mirrored_labels(settings["classes"]) if data["flip_labels"] else None,

@@ -12,8 +12,6 @@ from adafocus_jax.config.recipes import PUBLISHED_SIZES, family_groups, family_r
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import LOSS_WEIGHTS
 from adafocus_jax.models import MODELS, model_defaults
-from adafocus_jax.models.registry import CANDIDATES_PER_FOCUS
-from adafocus_jax.models.two_exit import TwoExitAdaFocus
 from adafocus_jax.plugins import import_plugins
 
 FREE_KEYS = (
@@ -63,11 +61,9 @@ def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequ
     # num_classes 0: those of the data
     config.model = ConfigDict({"name": model, "num_classes": 0, **model_defaults(model)})
     sizes = config.model
-    if (
-        MODELS[model].kind is TwoExitAdaFocus
-        and sizes.num_candidates == CANDIDATES_PER_FOCUS * sizes.num_focus
-    ):
-        sizes.num_candidates = CANDIDATES_PER_FOCUS * sizes.get_ref("num_focus")
+    ratio = MODELS[model].kind.candidates_per_focus
+    if ratio and sizes.num_candidates == ratio * sizes.num_focus:
+        sizes.num_candidates = ratio * sizes.get_ref("num_focus")
     sizes.update(variant_options(variant, PUBLISHED_SIZES.get(model, {})))
     config.data = ConfigDict(
         {

@@ -9,8 +9,9 @@ from typing import Any
 
 from adafocus_jax.config import make_model, open_split, train_options
 from adafocus_jax.data.batches.pipeline import eval_batches
+from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import choose_policy, stored_policies
+from adafocus_jax.evaluate.exits import stored_policies
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split, round_up_to_devices
 from adafocus_jax.flops import ModelCost, model_cost
 from adafocus_jax.io import StrPath, progress
