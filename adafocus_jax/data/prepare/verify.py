@@ -168,7 +168,7 @@ def _check_file(path: Path, checksum: str | None) -> Damage | None:
     return (
         None
         if actual == checksum
-        else Damage(path.name, "differs from what was written: its checksum does not match")
+        else Damage(path.name, "is corrupt: its checksum differs")
     )
 
 
