@@ -262,9 +262,9 @@ def _dialects(model: nn.Module, part: str | None, shapes: Mapping[str, tuple[int
     if part is not None:
         dialects = [names.within("", f"{part}/") for names in encoder_names(getattr(model, part))]
     elif hasattr(model, "global_encoder"):
-        dialects = [release_names(model, pooling="params/classifier/glance_hidden/kernel" in shapes)]
+        dialects = [release_names(model, shapes)]
     elif hasattr(model, "encoder"):
-        dialects = list(classifier_names(model.encoder))
+        dialects = list(classifier_names(model))
     else:
         dialects = list(encoder_names(model))
     if not dialects:

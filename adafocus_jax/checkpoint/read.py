@@ -107,11 +107,12 @@ def read_metrics(step_folder: Path) -> dict[str, float]:
       DamagedCheckpointError: the file is not what was written.
     """
     try:
-        return dict(json.loads((step_folder / METRICS / METRICS).read_text(encoding="utf-8")))
+        found = json.loads((step_folder / METRICS / METRICS).read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in found.items()}
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise DamagedCheckpointError(f"its metrics are not JSON: {one_line(error)}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedCheckpointError(f"its metrics are not numbers by name: {one_line(error)}") from error
 
 
 def read_step(step_folder: Path) -> dict[str, Any]:

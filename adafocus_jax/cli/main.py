@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from adafocus_jax import __version__
+from adafocus_jax.allocator import keep_freed_memory
 from adafocus_jax.cli.exit_status import status_of
 from adafocus_jax.cli.flags import flags_of
 from adafocus_jax.cli.output import add_output_arguments, write_figures
+from adafocus_jax.plugins import import_inherited_plugins
 
 COMMANDS = {
     "demo": "run the full pipeline on synthetic videos in a few CPU minutes: prepare, train, evaluate, predict, report",
@@ -82,6 +84,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, 2 for a user error (reported in one line on standard error), or its own status."""
+    keep_freed_memory()
     args = parse(list(sys.argv[1:] if argv is None else argv))
     # force: absl, which configs import, has installed a handler of its own.
     handler = logging.StreamHandler(sys.stderr)
@@ -90,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _cache_compilation(not args.no_compile_cache)
 
     def work() -> int:
+        import_inherited_plugins()
         # With --json - standard output carries the JSON alone; whatever a command prints goes beside it.
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
             figures = args.run(args)

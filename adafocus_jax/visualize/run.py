@@ -12,6 +12,7 @@ from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.checkpoint.read import DamagedCheckpointError, read_config, read_metrics, step_numbers
+from adafocus_jax.config import complete
 from adafocus_jax.io import read_json_lines, write_json
 from adafocus_jax.train.logger import METRICS_FILE
 
@@ -60,7 +61,7 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
     log, figures = workdir / METRICS_FILE, workdir / EVALUATION_FOLDER / FIGURES_FILE
     return Run(
         workdir=workdir,
-        config=read_config(folder),
+        config=complete(read_config(folder)),
         rows=read_json_lines(log) if log.is_file() else [],
         last_logged=datetime.fromtimestamp(log.stat().st_mtime, UTC) if log.is_file() else None,
         checkpoints={step: _metrics(folder / str(step)) for step in step_numbers(folder)},

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adafocus_jax.config import make_model, train_options
+from adafocus_jax.config import make_model, open_split, train_options
 from adafocus_jax.data.batches.pipeline import eval_batches
+from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import choose_policy, stored_policies
-from adafocus_jax.evaluate.predict import make_predict_function, predict_split
+from adafocus_jax.evaluate.exits import stored_policies
+from adafocus_jax.evaluate.predict import make_predict_function, predict_split, round_up_to_devices
 from adafocus_jax.flops import ModelCost, model_cost
 from adafocus_jax.io import StrPath, progress
-from adafocus_jax.predict.loading import load_model, open_split, round_up_to_devices
+from adafocus_jax.predict.loading import load_model
 from adafocus_jax.predict.videos import source_predictions
 from adafocus_jax.types import VideoBatch, VideoPrediction
 from adafocus_jax.visualize.curves import cost_unit

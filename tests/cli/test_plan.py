@@ -46,9 +46,7 @@ def simulated(monkeypatch):
     """The four simulated devices in place of a slice."""
     slice_ = Topology("v5e:2x2", CHIPS["v5e"], jax.devices())
     monkeypatch.setattr("adafocus_jax.cli.plan.open_topology", lambda name: slice_)
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield slice_
-    jax.config.update("jax_disable_most_optimizations", False)
+    return slice_
 
 
 def test_figures_of_a_step(config, simulated, tmp_path, capsys):

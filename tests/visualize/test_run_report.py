@@ -116,7 +116,9 @@ def test_figures_of_an_evaluation_are_found(tmp_path, cost):
     curves = {"fixed depth": {"gflops": [0.5, 1.5], "mAP": [5.0, 15.0]}}
     write_figures(run.workdir / "evaluation", figures(11, controls=controls, early_exit=curves))
     found = sections(run_report(read_run(run.workdir), cost, num_steps=None))
-    assert tables(found["Learned policies against controls"])[0].rows == (("random", "learned", "12.0", "8.0"),)
+    assert tables(found["Learned policies against controls"])[0].rows == (
+        ("random", "learned", "12.0", "8.0"),
+    )
     exits = found["Early exit"]
     assert "Checkpoint of step 40 on 9 videos (crops of each: 3): top1 1.0%" in exits.text[0]
     assert [type(item) for item in exits.content] == [Picture, Table]

@@ -180,7 +180,7 @@ ENTRIES = st.lists(st.sampled_from([0, 1, 2]), min_size=6).map(
 
 
 @given(entries=ENTRIES, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 5))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_split_off_is_stratified_and_repeatable(entries, fraction, seed):
     train, val = split_off(entries, fraction, seed, CLASSES)
     assert sorted(train + val, key=lambda e: int(e.name)) == entries
