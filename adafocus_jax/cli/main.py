@@ -37,7 +37,6 @@ COMMANDS = {
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
 command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
 
-
 WRAPPERS = ("sweep", "launch")
 """Commands that take another command behind ``--``; they find its words in ``args.after``."""
 

@@ -55,6 +55,10 @@ class Toy(nn.Module):
     temporal: str = "learned"
     temporal_estimator: str = "exact"
     box_per_video: ClassVar[bool] = False
+    num_separate_glance: ClassVar[int | None] = None
+
+    def with_all_parameters(self):
+        return self
 
     def draws(self, key):
         return policy_draws(self, key)

@@ -165,11 +165,7 @@ def _check_file(path: Path, checksum: str | None) -> Damage | None:
         return Damage(
             path.name, "is missing" if isinstance(error, FileNotFoundError) else f"does not read: {error}"
         )
-    return (
-        None
-        if actual == checksum
-        else Damage(path.name, "differs from what was written: its checksum does not match")
-    )
+    return None if actual == checksum else Damage(path.name, "is corrupt: its checksum differs")
 
 
 def _check_shard(
