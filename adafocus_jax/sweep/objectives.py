@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.early_exit.thresholds import CRITERIA
+from adafocus_jax.early_exit import CRITERIA
 from adafocus_jax.errors import UserError
 
 METRICS = ("top1", "top5", "mAP")

@@ -231,14 +231,6 @@ def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
     assert len(entry["pictures"]) == 3
 
 
-def test_help_of_every_command_has_an_example(capsys):
-    for command in ("demo", "prepare", "train", "evaluate", "predict", "report"):
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        assert stop.value.code == 0
-        assert f"adafocus {command}" in capsys.readouterr().out.split("example")[-1]
-
-
 def test_unknown_flags_are_refused(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", "--config", "configs/demo.py", "--workdir", "x", "--lr", "3"])

@@ -55,7 +55,7 @@ def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, monkeypatch
     def diverge(*_, **__):
         raise TrainingDivergedError("training diverged at step 7: loss/total nan")
 
-    monkeypatch.setattr("adafocus_jax.cli.train.train", diverge)
+    monkeypatch.setattr("adafocus_jax.config.training.train", diverge)
     with pytest.raises(SystemExit) as stop:
         main(words(records, tmp_path))
     assert (
@@ -66,7 +66,9 @@ def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, monkeypatch
 def test_short_flags_reach_the_library(records, tmp_path, monkeypatch):
     given = {}
     result = TrainResult(step=0)
-    monkeypatch.setattr("adafocus_jax.cli.train.train", lambda *_, **options: given.update(options) or result)
+    monkeypatch.setattr(
+        "adafocus_jax.config.training.train", lambda *_, **options: given.update(options) or result
+    )
     flags = ["--init-from", str(tmp_path / "old"), "--on-nan", "skip", "--profile", "3:2"]
     run_command(words(records, tmp_path, *flags, "--config.train.accumulate=2"))
     options = given["options"]

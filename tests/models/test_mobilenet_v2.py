@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adafocus_jax.models.layers import BatchNorm
 from adafocus_jax.models.mobilenet_v2 import (
     InvertedResidual,
     MobileNetV2,
@@ -43,7 +42,7 @@ def block_forward(layers, x, over_frames, shift=None, prefix=""):
     ids=["plain", "shift", "wider", "stride", "no-expansion"],
 )
 def test_block_is_torchs(torch, assert_parity, over_frames, shifted, shift, outputs, expansion, stride):
-    ours = InvertedResidual(outputs, expansion, stride, shift, BatchNorm, jnp.float32)
+    ours = InvertedResidual(outputs, expansion, stride, shift)
     layers = block_layers(torch, 16, outputs, expansion, stride)
     assert_parity(
         ours,

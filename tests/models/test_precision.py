@@ -29,7 +29,7 @@ def training(model):
         def objective(params):
             variables_ = {**variables, "params": params}
             out, updated = model.apply(variables_, batch, train=True, draws=draws, mutable=["batch_stats"])
-            losses = uni_adafocus_loss(out, jnp.arange(batch.frames.shape[0], dtype=jnp.int32) % 3)
+            losses = uni_adafocus_loss(out, jnp.arange(batch.frames.shape[0], dtype=jnp.int32) % 3).mean()
             return losses.total, (losses, updated, out)
 
         return jax.value_and_grad(objective, has_aux=True)(variables["params"])

@@ -55,7 +55,10 @@ def training_pass(model, variables, frames, draws, params):
 def step(model, variables, frames, draws, labels=(1, 3)):
     def loss(params):
         out, updates = training_pass(model, variables, frames, draws, params)
-        return uni_adafocus_loss(out, jnp.asarray(labels), norm_ratio=0.5, kl_ratio=0.1).total, (out, updates)
+        return uni_adafocus_loss(out, jnp.asarray(labels), {"norm": 0.5, "kl": 0.1}).mean().total, (
+            out,
+            updates,
+        )
 
     return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
 
@@ -132,8 +135,8 @@ def terms_of(model, variables, frames, names):
 
     def terms(params):
         out, _ = training_pass(model, variables, frames, draws, params)
-        losses = uni_adafocus_loss(out, jnp.array([1, 3]))
-        return jnp.stack([getattr(losses, name) for name in names])
+        terms = uni_adafocus_loss(out, jnp.array([1, 3])).mean().terms
+        return jnp.stack([terms[name] for name in names])
 
     return terms
 

@@ -121,9 +121,9 @@ def test_slurm_and_tpu_pods_are_known_by_their_environment():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("localhost:1", 2, None), "--process-id missing: several processes need all of --coordinator, "),
-        ((None, 2, None), "--coordinator and --process-id missing"),
-        (("localhost:1", 2, 2), "--process-id 2 is not one of 0…1"),
+        (("localhost:1", 2, None), "`process_id` missing: several processes need `coordinator`, "),
+        ((None, 2, None), "`coordinator` and `process_id` missing"),
+        (("localhost:1", 2, 2), "process_id=2 is not one of 0…1"),
         (("localhost:1", 1, 0), "do not find each other: .* must be called before"),  # JAX runs already
     ],
 )
