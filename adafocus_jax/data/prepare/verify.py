@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import tempfile
 from collections import Counter
@@ -16,11 +14,10 @@ from typing import Any
 import simplejpeg
 import tensorflow_datasets as tfds
 
-from adafocus_jax.data.prepare.shards import receipt_path
 from adafocus_jax.data.records.checksums import damage as damage_of
 from adafocus_jax.data.records.checksums import damaged_metadata, read_checksums
 from adafocus_jax.data.records.reader import Record, RecordSource, read_info
-from adafocus_jax.data.records.schema import CHECKSUMS, RecordError, is_complete
+from adafocus_jax.data.records.schema import CHECKSUMS, RecordError, is_complete, stored_names
 from adafocus_jax.data.records.shard_cache import fetch_metadata
 from adafocus_jax.data.records.storage import fetch_file
 from adafocus_jax.errors import UserError
@@ -86,8 +83,8 @@ class _Shard:
     path: Path
     length: int
     checksum: str | None
-    names: list[str] | None
-    """The videos in it."""
+    names: list[str]
+    """The videos in it; empty where that is not known."""
     url: str | None
     """Where to fetch it from; None: it is there."""
 
@@ -152,9 +149,7 @@ def _shards(
     directory: Path, url: str | None, split: tfds.core.SplitInfo, sums: Mapping[str, str]
 ) -> Iterator[_Shard]:
     for name, length in zip(split.filenames, split.shard_lengths, strict=True):
-        names = None
-        with contextlib.suppress(OSError, ValueError):
-            names = json.loads(receipt_path(directory / name).read_text(encoding="utf-8"))["names"]
+        names = stored_names(directory / name)
         yield _Shard(directory / name, length, sums.get(name), names, url and f"{url}/{name}")
 
 
@@ -186,7 +181,7 @@ def _check_local_shard(
             record = source[index]
             contents.add(record, _frame_size(record, decode))
         except RecordError as error:
-            video = shard.names[index] if shard.names else None
+            video = shard.names[index] if index < len(shard.names) else None
             damage.append(Damage(shard.path.name, str(error), index, video))
     return contents, damage
 

@@ -23,7 +23,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
 from adafocus_jax.data.records.checksums import check_metadata
-from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features
+from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features, stored_names
 from adafocus_jax.errors import UserError
 
 _MAX_OPEN_SHARDS = 256  # A process may open 1024 files on many systems; opening a shard again takes 50 µs.
@@ -138,6 +138,8 @@ class RecordSource:
         except (MemoryError, UserError):
             raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
+            names = stored_names(Path(file))[place : place + 1]
+            where += f" (video {names[0]})" if names else ""
             raise RecordError(f"{where} does not read: {str(error).split(';')[0]}") from error
         where = f"{where} (video {name})"
         if not frames or len(frames) != fields["num_frames"] or not fps > 0:

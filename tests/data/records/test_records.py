@@ -178,7 +178,8 @@ def test_damage_is_named_and_never_read(copy, records, damage):
     assert bad
     assert set(bad) <= set(range(4, 8))  # The second of shards of 4, 4 and 3.
     for index, message in bad.items():
-        assert f"{shard(copy).name}, record {index - 4} does not read" in message
+        video = whole[index].name
+        assert f"{shard(copy).name}, record {index - 4} (video {video}) does not read" in message
         assert "\n" not in message
 
 
