@@ -1,4 +1,4 @@
-"""Whether a folder of records is whole, and what is in it."""
+"""Verifies a folder of records, and counts what it holds."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from adafocus_jax.io import is_remote, progress
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is wrong with a file."""
+    """One defect of a file."""
 
     file: str
     reason: str
     index: int | None = None
     """The record; None: the file as a whole."""
     video: str | None = None
-    """What was stored in that record, if the receipts are still there."""
+    """The video stored in that record, if the receipts still exist."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Contents:
     num_videos: int = 0
     num_frames: int = 0
     num_bytes: int = 0
-    """Of the JPEG images."""
+    """Size of the JPEG images."""
     labels: Counter[int] = field(default_factory=Counter)
     """Videos of each class; one with several labels counts for each."""
     lengths: Counter[int] = field(default_factory=Counter)
@@ -86,7 +86,7 @@ class _Shard:
     names: list[str]
     """The videos in it; empty where that is not known."""
     url: str | None
-    """Where to fetch it from; None: it is there."""
+    """Where to fetch it from; None: it is local."""
 
 
 def inspect_records(
@@ -98,12 +98,12 @@ def inspect_records(
     """Reads every byte of a folder of records: checksums of files and records, features, labels.
 
     Args:
-      directory: the folder, perhaps remote; of that, a shard at a time and thread is fetched, and not kept.
+      directory: the folder, local or remote; each thread fetches one remote shard at a time, and does not keep it.
       decode: decode every JPEG image, too.
       threads: files to read at a time; None: one per core.
 
     Raises:
-      UserError: there are no finished records, or remote metadata do not come.
+      UserError: there are no finished records, or remote metadata cannot be fetched.
     """
     if not is_remote(directory):
         return _inspect(Path(directory), None, decode, threads)
@@ -137,7 +137,7 @@ def _inspect(directory: Path, url: str | None, decode: bool, threads: int | None
 
 
 def _check_metadata(directory: Path) -> tuple[dict[str, str], list[Damage]]:
-    """The checksums by file name, and what is wrong with the files that are no shards."""
+    """The checksums by file name, and the defects of files other than shards."""
     try:
         sums = read_checksums(directory / CHECKSUMS)
     except (OSError, ValueError) as error:

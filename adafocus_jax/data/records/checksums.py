@@ -49,7 +49,7 @@ def damage(path: Path, checksum: str | None) -> str | None:
         return f"does not read: {error}"
     if checksum is None:
         return f"is not listed in {CHECKSUMS}"
-    return None if actual == checksum else "is not what prepare wrote: its checksum differs"
+    return None if actual == checksum else "differs from what was written: its checksum does not match"
 
 
 def check_metadata(directory: Path) -> None:

@@ -128,7 +128,7 @@ def _shards_per_window(url: str, split: str, count: int, shard_gb: float, limit_
     if not fitting:
         raise UserError(
             f"data.cache_gb {limit_gb:g} does not hold two shards of {url}, of {shard_gb:.3g} GB each: give "
-            f"{1.01 * shard_gb / _WINDOW_FRAC:.3g} or more, or prepare with more --shards"
+            f"{1.01 * shard_gb / _WINDOW_FRAC:.3g} or more, or prepare with more `shards`"
         )
     log.info(
         "%s, split %s: %.3g GB do not fit in data.cache_gb %g, so %d of %d shards at a time are shuffled and kept (the "

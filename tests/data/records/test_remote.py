@@ -344,6 +344,6 @@ def test_remote_records_are_inspected_without_keeping_them(bucket, storage, tmp_
     )
     storage.trouble[:] = ["flip", *["timeout"] * 4]
     first, *_, second = inspect_records(f"storage://{bucket}", threads=1).damage
-    assert "its checksum differs" in first.reason
+    assert "its checksum does not match" in first.reason
     assert "fetched 4 times, does not come" in second.reason
     assert not list(tmp_path.iterdir())
