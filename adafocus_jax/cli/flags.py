@@ -42,9 +42,11 @@ def in_flags(message: str, flags: Mapping[str, str]) -> str:
 
     >>> in_flags("val_fraction=2 is not valid: give 0…1", {"val_fraction": "--val-fraction"})
     '--val-fraction 2 is not valid: give 0…1'
+    >>> in_flags("take start_over=True to begin anew", {"start_over": "--start-over"})
+    'take --start-over to begin anew'
     """
     return re.sub(
-        r"(?<![^\s(])(\w+)=(?=\S)",
-        lambda found: f"{flags[found[1]]} " if found[1] in flags else found[0],
+        r"(?<![^\s(])(\w+)=(?:(True\b)|(?=\S))",
+        lambda found: flags[found[1]] + ("" if found[2] else " ") if found[1] in flags else found[0],
         message,
     )
