@@ -13,7 +13,7 @@ from types import TracebackType
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from adafocus_jax.data.records.schema import INFO_FILE, CHECKSUMS, SCRATCH, About, record_features
+from adafocus_jax.data.records.schema import CHECKSUMS, INFO_FILE, SCRATCH, About, record_features
 from adafocus_jax.data.records.storage import file_checksum
 
 
