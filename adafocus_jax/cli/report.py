@@ -64,7 +64,7 @@ def _held_out(args: argparse.Namespace, data: Mapping[str, Any]) -> tuple[list[V
     """The first videos of the held-out split as the best checkpoint sees them; where there are none, why."""
     try:
         source = open_split(data, data["val_split"])
-        trained = load_model(argparse.Namespace(checkpoint=args.workdir, which="best"))
+        trained = load_model(args.workdir)
         count = min(args.videos, len(source))
         with counted(count, "predicting") as advance:
             batch = next(iter(eval_batches(source, trained.spec, batch_size=round_up_to_devices(count))))
