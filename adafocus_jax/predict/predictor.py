@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,7 +155,9 @@ class _Job:
 
     def __init__(self, predictor: Predictor, number: int, video: VideoInput, keep_frames: bool) -> None:
         self._predictor, self._number, self._video, self._keep = predictor, number, video, keep_frames
-        self._name = f"video {number}" if isinstance(video, np.ndarray) else str(getattr(video, "name", video))
+        self._name = (
+            f"video {number}" if isinstance(video, np.ndarray) else str(getattr(video, "name", video))
+        )
         self._lazy: LazyClip | None = None
         self._clip: Clip | None = None
         self._candidates = np.zeros(0, int), np.zeros(0)
