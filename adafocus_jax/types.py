@@ -135,8 +135,7 @@ class ClassScore(NamedTuple):
     """In [0, 1]."""
 
 
-def _nothing(*shape: int, dtype: type = float) -> Any:
-    return field(default_factory=partial(np.zeros, shape, dtype))
+_NOTHING, _NO_INDICES = partial(np.zeros, 0), partial(np.zeros, 0, int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,21 +152,21 @@ class VideoPrediction:
     """K class names."""
     exit: int = -1
     """The exit at which it left, in 0…E−1; E−1 without early exit; −1 where there is an ``error``."""
-    exit_logits: np.ndarray = _nothing(0, 0)
+    exit_logits: np.ndarray = field(default_factory=partial(np.zeros, (0, 0)))
     """``[X, K]`` float32, exit < X ≤ E: of the exits that were computed, cheapest first."""
-    exit_gflops: np.ndarray = _nothing(0)
+    exit_gflops: np.ndarray = field(default_factory=_NOTHING)
     """``[E]`` cost of leaving at each exit of the model, in giga multiply-adds."""
-    frame_weights: np.ndarray = _nothing(0)
+    frame_weights: np.ndarray = field(default_factory=_NOTHING)
     """``[G]`` float32, sums to 1: the temporal policy; ``[0]`` where it did not run."""
-    glance_indices: np.ndarray = _nothing(0, dtype=int)
+    glance_indices: np.ndarray = field(default_factory=_NO_INDICES)
     """``[G]`` int in 0…N−1: candidates glanced at; the nearest in time where the glance is sampled separately."""
-    frame_indices: np.ndarray = _nothing(0, dtype=int)
+    frame_indices: np.ndarray = field(default_factory=_NO_INDICES)
     """``[F]`` int in 0…N−1, increasing: candidates that the local encoder saw patches of."""
-    boxes: np.ndarray = _nothing(0, 4)
+    boxes: np.ndarray = field(default_factory=partial(np.zeros, (0, 4)))
     """``[F, 4]`` float32, pixels of ``frames``: top, left, height, width of each patch."""
-    candidate_numbers: np.ndarray = _nothing(0, dtype=int)
+    candidate_numbers: np.ndarray = field(default_factory=_NO_INDICES)
     """``[N]`` int: the number of each candidate among the frames of the video, from 0."""
-    candidate_times_sec: np.ndarray = _nothing(0)
+    candidate_times_sec: np.ndarray = field(default_factory=_NOTHING)
     """``[N]`` float: when each candidate stands in the video, in seconds."""
     frames: np.ndarray | None = None
     """``[N, H, W, 3]`` uint8: the candidates as the model saw them; None where they were not asked for."""

@@ -59,7 +59,7 @@ def video_prediction(
     exit_gflops: np.ndarray,
     policy: ExitPolicy | None = None,
 ) -> VideoPrediction:
-    """Row ``row`` of ``predictions``, whose clip is ``clip``; the other arguments are those of ``source_predictions``."""
+    """Row ``row`` of ``predictions``, with its ``clip``; the other arguments are those of ``source_predictions``."""
     num_exits, num_focus = predictions.exit_logits.shape[1], predictions.frame_indices.shape[1]
     taken = num_exits - 1
     if policy is not None:
