@@ -16,12 +16,12 @@ from adafocus_jax.data.batches.sources import VideoData
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import ExitPolicy
-from adafocus_jax.engine import Engine, Request, Result
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import AdaFocus, VideoModel
 from adafocus_jax.predict.exit_policy import find_policy
 from adafocus_jax.predict.loading import TrainedModel, load_model
 from adafocus_jax.predict.videos import focus_frames_seen
+from adafocus_jax.predict.whole import Engine, Request, Result
 from adafocus_jax.types import VideoPrediction
 
 VideoInput = str | os.PathLike[str] | np.ndarray | Entry | VideoData
