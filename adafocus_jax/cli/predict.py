@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
-from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit.thresholds import CRITERIA
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import BUDGET_FRAC, stored_policies
+from adafocus_jax.io import progress
 from adafocus_jax.predict.inputs import STANDARD_INPUT, expand_videos
 from adafocus_jax.predict.loading import add_checkpoint_arguments
 from adafocus_jax.predict.predictor import Predictor
@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jsonl", metavar="FILE", help="write a JSON object per video as they come (- for standard output)")
     add("--top", type=int, default=5, help="classes to name (default %(default)s)")
     exits = parser.add_mutually_exclusive_group()
-    exits.add_argument("--budget", metavar="SHARE|GFLOPS", help="mean cost per video: a share of the full cost, or giga "
-        f"multiply-adds, such as 9.5G (default: {BUDGET_FRAC} where thresholds are stored)")  # fmt: skip
+    exits.add_argument("--budget", metavar="SHARE|GFLOPS", help="mean cost per video: a share of the full cost, or "
+        f"giga multiply-adds, such as 9.5G (default: {BUDGET_FRAC} where thresholds are stored)")  # fmt: skip
     exits.add_argument(
         "--exit-share", type=float, metavar="Q", help="take the exit thresholds that were solved for this q"
     )
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
     entries, failed = [], 0
     with (
-        counted(len(videos) if isinstance(videos, list) else 0, "predicting") as advance,
+        progress("predicting", len(videos) if isinstance(videos, list) else None) as advance,
         _lines(args.jsonl) as write_line,
     ):
         for found in predictor(videos, keep_frames=pictures is not None):

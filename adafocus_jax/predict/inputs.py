@@ -50,4 +50,4 @@ def _below(folder: str) -> Iterator[str]:
     if any(map(image_number, names)) and not has_videos:
         return iter([folder])
     found = find_media(folder, Notice(f"looking for videos in {folder}"))
-    return map(str, found or [folder])
+    return map(str, found) if found else iter([folder])

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import ExitPolicy
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import AdaFocus, VideoModel
+from adafocus_jax.models import AdaFocus
 from adafocus_jax.predict.exit_policy import find_policy
 from adafocus_jax.predict.loading import TrainedModel, load_model
 from adafocus_jax.predict.videos import focus_frames_seen
@@ -172,7 +173,8 @@ class _Job:
         """Opens the video, and decodes what the glance sees of it."""
         spec, seen = self._predictor.trained.spec, self._predictor.engine.glance_indices
         options = self._predictor.options
-        video = as_video(self._video, name=self._name, options=options)
+        source = Path(self._video) if isinstance(self._video, os.PathLike) else self._video
+        video = as_video(source, name=self._name, options=options)
         self._lazy = LazyClip(video, spec)
         self._candidates = self._lazy.frame_numbers, self._lazy.times_sec
         if self._keep:
@@ -204,35 +206,34 @@ class _Job:
             candidate_times_sec=times_sec,
             frames=self._clip.frames if self._clip is not None else None,
             seconds=time.perf_counter() - self._start,
-            **looked_at(self._predictor.engine, trained.model, len(trained.exit_gflops), result),
+            **self._looked_at(result),
         )
+
+    def _looked_at(self, result: Result) -> dict[str, Any]:
+        """Where it was glanced at and focused on before it left; a plain classifier sees all frames whole."""
+        model, glanced = self._predictor.trained.model, self._predictor.engine.glance_indices
+        if not isinstance(model, AdaFocus):
+            frames = np.arange(model.num_candidates)
+            whole = np.array([0, 0, model.image_size, model.image_size], np.float32)
+            return {
+                "frame_weights": np.full(len(frames), 1 / len(frames), np.float32),
+                "glance_indices": frames,
+                "frame_indices": frames,
+                "boxes": np.tile(whole, (len(frames), 1)),
+            }
+        if glanced is None:  # Sampled separately: the candidates nearest in time.
+            glanced = segment_indices(model.num_candidates, model.num_glance)
+        if result.frame_indices is None or result.boxes is None or result.frame_weights is None:
+            return {"glance_indices": glanced}
+        seen = focus_frames_seen(result.exit, len(self._predictor.trained.exit_gflops), model.num_focus)
+        return {
+            "frame_weights": result.frame_weights,
+            "glance_indices": glanced,
+            "frame_indices": result.frame_indices[:seen],
+            "boxes": result.boxes[:seen],
+        }
 
 
 def in_words(error: Exception) -> str:
     """An error in one line: its message where it was written for users, else with its kind."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-
-
-def looked_at(engine: Engine, model: VideoModel, num_exits: int, result: Result) -> dict[str, np.ndarray]:
-    """What a video was glanced at and focused on before it left; a plain classifier sees all frames whole."""
-    if not isinstance(model, AdaFocus):
-        frames = np.arange(model.num_candidates)
-        whole = np.array([0, 0, model.image_size, model.image_size], np.float32)
-        return {
-            "frame_weights": np.full(len(frames), 1 / len(frames), np.float32),
-            "glance_indices": frames,
-            "frame_indices": frames,
-            "boxes": np.tile(whole, (len(frames), 1)),
-        }
-    glanced = engine.glance_indices
-    if glanced is None:  # Sampled separately: the candidates nearest in time.
-        glanced = segment_indices(model.num_candidates, model.num_glance)
-    if result.frame_indices is None or result.boxes is None or result.frame_weights is None:
-        return {"glance_indices": glanced}
-    seen = focus_frames_seen(result.exit, num_exits, model.num_focus)
-    return {
-        "frame_weights": result.frame_weights,
-        "glance_indices": glanced,
-        "frame_indices": result.frame_indices[:seen],
-        "boxes": result.boxes[:seen],
-    }
