@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         criterion=args.criterion,
         options=ReadOptions(args.frame_rate, args.axis),
     )
-    pictures = PictureFolder(args.draw, predictor.trained.spec, predictor.options) if args.draw else None
+    pictures = PictureFolder(args.draw, predictor.spec, predictor.options) if args.draw else None
     videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
     entries, failed = [], 0
     with (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.batches.single import Clip, LazyClip, as_video
 from adafocus_jax.data.batches.sources import VideoData
@@ -18,9 +19,10 @@ from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import ExitPolicy
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import AdaFocus
+from adafocus_jax.flops import model_cost
+from adafocus_jax.models import AdaFocus, VideoModel
 from adafocus_jax.predict.exit_policy import find_policy
-from adafocus_jax.predict.loading import TrainedModel, load_model
+from adafocus_jax.predict.loading import load_model
 from adafocus_jax.predict.videos import focus_frames_seen
 from adafocus_jax.predict.whole import Engine, Request, Result
 from adafocus_jax.types import VideoPrediction
@@ -40,31 +42,44 @@ class Predictor:
 
     def __init__(
         self,
-        trained: TrainedModel,
-        policy: ExitPolicy | None = None,
+        model: VideoModel,
+        variables: Any,
+        classes: Sequence[str],
         *,
+        spec: ClipSpec | None = None,
+        policy: ExitPolicy | None = None,
         options: ReadOptions | None = None,
         max_in_flight: int = 64,
         num_threads: int | None = None,
     ) -> None:
-        """Compiles nothing yet.
+        """``Predictor.load`` makes one of a checkpoint.
 
         Args:
-          trained: of ``load_model``.
+          model: of ``create_model``.
+          variables: ``{"params", "batch_stats"}``.
+          classes: K class names.
+          spec: how clips are cut; None: as the model's sizes ask for.
           policy: where videos leave; None: all run to the last exit.
           options: of folders of frames and volumes; None: the defaults of ``adafocus prepare``.
           max_in_flight: videos that are read, waiting or predicted at a time; what bounds memory.
           num_threads: threads that decode; None: one per CPU.
         """
-        self.trained, self.policy = trained, policy
+        if len(classes) != model.num_classes:
+            raise UserError(
+                f"classes has {len(classes)} names, and the model tells {model.num_classes} classes apart"
+            )
+        self.model, self.classes, self.policy = model, tuple(classes), policy
+        self.spec, self.options = spec or eval_spec(model), options or ReadOptions()
+        self.exit_gflops = model_cost(model).exit_gflops
+        """``[E]`` cost of leaving at each exit, in giga multiply-adds."""
         self.engine = Engine(
-            trained.model,
-            trained.checkpoint.variables,
+            model,
+            variables,
             policy=policy,
             max_in_flight=max_in_flight,
             pixel_threads=num_threads or os.cpu_count() or 1,
         )
-        self.options, self._window = options or ReadOptions(), 2 * max_in_flight
+        self._window = 2 * max_in_flight
 
     @classmethod
     def load(
@@ -96,12 +111,8 @@ class Predictor:
         policy = find_policy(
             trained.folder, trained.exit_gflops, budget=budget, exit_share=exit_share, criterion=criterion
         )
-        return cls(trained, policy, **settings)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The K class names."""
-        return self.trained.classes
+        variables = trained.checkpoint.variables
+        return cls(trained.model, variables, trained.classes, spec=trained.spec, policy=policy, **settings)
 
     def __call__(
         self, videos: VideoInput | Iterable[VideoInput], *, keep_frames: bool = False
@@ -144,6 +155,12 @@ class Predictor:
             room.release()
 
 
+def eval_spec(model: VideoModel) -> ClipSpec:
+    """How test clips are cut for a model, by its sizes alone."""
+    separate = isinstance(model, AdaFocus) and model.separate_glance
+    return ClipSpec(model.num_candidates, model.image_size, num_glance=model.num_glance if separate else None)
+
+
 def _as_iterable(videos: VideoInput | Iterable[VideoInput]) -> Iterable[VideoInput]:
     single = isinstance(videos, (str, os.PathLike, Entry)) or hasattr(videos, "read")
     if isinstance(videos, np.ndarray):
@@ -156,9 +173,7 @@ class _Job:
 
     def __init__(self, predictor: Predictor, number: int, video: VideoInput, keep_frames: bool) -> None:
         self._predictor, self._number, self._video, self._keep = predictor, number, video, keep_frames
-        self._name = (
-            f"video {number}" if isinstance(video, np.ndarray) else str(getattr(video, "name", video))
-        )
+        self._name = _name_of(video, number)
         self._lazy: LazyClip | None = None
         self._clip: Clip | None = None
         self._candidates = np.zeros(0, int), np.zeros(0)
@@ -166,12 +181,12 @@ class _Job:
 
     def request(self) -> Request:
         """What the engine asks for the pixels."""
-        plain = not isinstance(self._predictor.trained.model, AdaFocus)
+        plain = not isinstance(self._predictor.model, AdaFocus)
         return Request(self._number, self._glance, None if plain else self._focus, self._close)
 
     def _glance(self) -> np.ndarray:
         """Opens the video, and decodes what the glance sees of it."""
-        spec, seen = self._predictor.trained.spec, self._predictor.engine.glance_indices
+        spec, seen = self._predictor.spec, self._predictor.engine.glance_indices
         options = self._predictor.options
         source = Path(self._video) if isinstance(self._video, os.PathLike) else self._video
         video = as_video(source, name=self._name, options=options)
@@ -192,16 +207,16 @@ class _Job:
 
     def prediction(self, result: Result) -> VideoPrediction:
         """What the engine found, with what is known of the video."""
-        trained = self._predictor.trained
+        predictor = self._predictor
         if result.error is not None:
-            return VideoPrediction(self._name, trained.classes, error=in_words(result.error))
+            return VideoPrediction(self._name, predictor.classes, error=in_words(result.error))
         numbers, times_sec = self._candidates
         return VideoPrediction(
             self._name,
-            trained.classes,
+            predictor.classes,
             exit=result.exit,
             exit_logits=result.logits,
-            exit_gflops=trained.exit_gflops,
+            exit_gflops=predictor.exit_gflops,
             candidate_numbers=numbers,
             candidate_times_sec=times_sec,
             frames=self._clip.frames if self._clip is not None else None,
@@ -211,7 +226,7 @@ class _Job:
 
     def _looked_at(self, result: Result) -> dict[str, Any]:
         """Where it was glanced at and focused on before it left; a plain classifier sees all frames whole."""
-        model, glanced = self._predictor.trained.model, self._predictor.engine.glance_indices
+        model, glanced = self._predictor.model, self._predictor.engine.glance_indices
         if not isinstance(model, AdaFocus):
             frames = np.arange(model.num_candidates)
             whole = np.array([0, 0, model.image_size, model.image_size], np.float32)
@@ -225,13 +240,19 @@ class _Job:
             glanced = segment_indices(model.num_candidates, model.num_glance)
         if result.frame_indices is None or result.boxes is None or result.frame_weights is None:
             return {"glance_indices": glanced}
-        seen = focus_frames_seen(result.exit, len(self._predictor.trained.exit_gflops), model.num_focus)
+        seen = focus_frames_seen(result.exit, len(self._predictor.exit_gflops), model.num_focus)
         return {
             "frame_weights": result.frame_weights,
             "glance_indices": glanced,
             "frame_indices": result.frame_indices[:seen],
             "boxes": result.boxes[:seen],
         }
+
+
+def _name_of(video: VideoInput, number: int) -> str:
+    if isinstance(video, str | os.PathLike):
+        return str(os.fspath(video))
+    return f"video {number}" if isinstance(video, np.ndarray) else str(getattr(video, "name", video))
 
 
 def in_words(error: Exception) -> str:

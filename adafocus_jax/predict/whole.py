@@ -62,7 +62,7 @@ class Engine:
         self._in_flight = max_in_flight
 
     def run(self, requests: Iterable[Request]) -> Iterator[Result]:
-        waiting: queue.Queue[tuple[Request, Future] | BaseException | None] = queue.Queue(self._in_flight)
+        waiting: queue.Queue[tuple[Request, Future] | BaseException | None] = queue.Queue()
         pool = ThreadPoolExecutor(self._threads)
 
         def feed() -> None:
