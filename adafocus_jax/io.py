@@ -164,6 +164,8 @@ def progress(what: str, total: int | None, unit: str = "videos") -> Iterator[Cal
             print(f"{what}: {done}{of_all} {unit}{pace}", file=sys.stderr, flush=True)
 
     yield advance_by_lines
+    if total is None:
+        print(f"{what}: {done} {unit}", file=sys.stderr, flush=True)
 
 
 def _pace(done: int, total: int | None, sec: float) -> str:

@@ -128,13 +128,14 @@ class Engine:
             exits = found.exit_logits.shape[1] - usable.shape[1] + self.policy.assign(usable)
         for row, (request, *_) in enumerate(good):
             left = int(exits[row])
+            stayed = left >= found.exit_logits.shape[1] - usable_exits(found).shape[1] + 1
             yield Result(
                 request.key,
                 None,
                 found.exit_logits[row, : left + 1],
                 left,
                 float(self._exit_gflops[left]),
-                found.frame_indices[row],
-                found.boxes[row],
-                found.frame_weights[row],
+                found.frame_indices[row] if stayed else None,
+                found.boxes[row] if stayed else None,
+                found.frame_weights[row] if stayed else None,
             )
