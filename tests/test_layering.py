@@ -15,9 +15,10 @@ import adafocus_jax
 PACKAGE = "adafocus_jax"
 ROOT = Path(adafocus_jax.__file__).parent
 ORDER = (
-    ("errors", "lazy"),
+    ("errors",),
+    ("plugins",),
     ("types",),
-    ("io",),
+    ("io", "lazy", "allocator"),
     ("ops",),
     ("models",),
     ("losses", "metrics", "flops"),

@@ -12,9 +12,9 @@ from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.data.datasets.entries import ReadOptions
-from adafocus_jax.early_exit.thresholds import CRITERIA
+from adafocus_jax.early_exit import BUDGET_FRAC, CRITERIA
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import BUDGET_FRAC, stored_policies
+from adafocus_jax.evaluate.exits import stored_policies
 from adafocus_jax.io import progress
 from adafocus_jax.predict.inputs import STANDARD_INPUT, expand_videos
 from adafocus_jax.predict.loading import add_checkpoint_arguments

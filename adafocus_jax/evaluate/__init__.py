@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from adafocus_jax.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from adafocus_jax.evaluate.checkpoint import CheckpointEvaluator as CheckpointEvaluator
     from adafocus_jax.evaluate.evaluators import METRICS as METRICS
     from adafocus_jax.evaluate.evaluators import classification as classification
     from adafocus_jax.evaluate.evaluators import per_exit as per_exit
-    from adafocus_jax.evaluate.exits import choose_policy as choose_policy
+    from adafocus_jax.evaluate.evaluators import register_evaluator as register_evaluator
     from adafocus_jax.evaluate.exits import solve_policies as solve_policies
     from adafocus_jax.evaluate.exits import store_policies as store_policies
     from adafocus_jax.evaluate.exits import stored_policies as stored_policies

@@ -13,6 +13,9 @@ from adafocus_jax.models.registry import (
     create_model,
     init_variables,
     model_defaults,
+    register_encoder,
+    register_head,
+    variable_shapes,
 )
 from adafocus_jax.models.resnet import ResNet
 from adafocus_jax.models.two_exit import TwoExitAdaFocus
@@ -37,5 +40,8 @@ __all__ = [
     "create_model",
     "init_variables",
     "model_defaults",
+    "register_encoder",
+    "register_head",
     "sample_draws",
+    "variable_shapes",
 ]

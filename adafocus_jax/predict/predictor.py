@@ -109,7 +109,11 @@ class Predictor:
         """
         trained = load_model(directory, which)
         policy = find_policy(
-            trained.folder, trained.exit_gflops, budget=budget, exit_share=exit_share, criterion=criterion
+            trained.folder,
+            float(trained.exit_gflops[-1]),
+            budget=budget,
+            exit_share=exit_share,
+            criterion=criterion,
         )
         variables = trained.checkpoint.variables
         return cls(trained.model, variables, trained.classes, spec=trained.spec, policy=policy, **settings)

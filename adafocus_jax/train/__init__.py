@@ -3,13 +3,21 @@
 import sys
 from types import ModuleType
 
+from adafocus_jax.train.figures import TrainingDivergedError
 from adafocus_jax.train.initialize import initialize_from
-from adafocus_jax.train.loop import TrainingDivergedError, TrainOptions, TrainResult, train
-from adafocus_jax.train.optimizer import Optimizer, OptimizerOptions, ParamGroup, make_optimizer
+from adafocus_jax.train.loop import Evaluator, TrainOptions, TrainResult, train
+from adafocus_jax.train.optimizer import (
+    Optimizer,
+    OptimizerOptions,
+    ParamGroup,
+    make_optimizer,
+    register_optimizer,
+)
 from adafocus_jax.train.state import TrainState, create_state
 from adafocus_jax.train.step import TrainStep, make_train_step
 
 __all__ = [
+    "Evaluator",
     "Optimizer",
     "OptimizerOptions",
     "ParamGroup",
@@ -22,6 +30,7 @@ __all__ = [
     "initialize_from",
     "make_optimizer",
     "make_train_step",
+    "register_optimizer",
     "train",
 ]
 

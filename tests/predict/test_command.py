@@ -98,7 +98,7 @@ def test_standard_output_carries_json_lines_alone_and_the_glance_has_no_weights_
         ([], "no videos: give files, folders, patterns"),
         (["x.mp4", "--overlay"], "--overlay needs --draw"),
         (["@nowhere.txt"], "no such list of videos: nowhere.txt"),
-        (["x.mp4", "--budget", "900G"], "--budget 900G: give a share of the full cost in (0, 1]"),
+        (["x.mp4", "--budget", "much"], "give a share of the full cost (above 0 and up to 1)"),
     ],
 )
 def test_user_errors_are_one_line(run, capsys, words, message):
