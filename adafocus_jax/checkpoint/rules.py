@@ -336,6 +336,6 @@ def release_names(model: Any, shapes: Collection[str]) -> Names:
 
 
 def _head_rules(model: Any) -> tuple[Rule, ...]:
-    kind = model.head.func if isinstance(model.head, functools.partial) else model.head
+    kind: Any = model.head.func if isinstance(model.head, functools.partial) else model.head
     make = _REGISTERED.get(kind)
     return make(model.head(1))[0].rules if make else ()

@@ -35,7 +35,8 @@ class ExitHeads(nn.Module):
 
     def at(self, x: Array, exits: Array) -> Array:
         """One exit for each row, without dropout: ``[M, C]`` and exits ``[M]`` in 0…E−1 to float32 ``[M, K]``."""
-        kernel, bias = (self.get_variable("params", name) for name in ("kernel", "bias"))
+        kernel: Array = self.get_variable("params", "kernel")
+        bias: Array = self.get_variable("params", "bias")
         x = x.astype(jnp.float32)
         if target_platform() == "cpu":  # a batched product would first copy a kernel for every row
             logits = jax.lax.map(lambda row: row[0] @ kernel[row[1]], (x, exits))
