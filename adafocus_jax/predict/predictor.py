@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,13 +19,13 @@ from adafocus_jax.data.batches.sources import VideoData
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import ExitPolicy
+from adafocus_jax.engine import Engine, Request, Result
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import AdaFocus, VideoModel
 from adafocus_jax.predict.exit_policy import find_policy
 from adafocus_jax.predict.loading import load_model
 from adafocus_jax.predict.videos import focus_frames_seen
-from adafocus_jax.predict.whole import Engine, Request, Result
 from adafocus_jax.types import VideoPrediction
 
 VideoInput = str | os.PathLike[str] | np.ndarray | Entry | VideoData
@@ -145,15 +146,19 @@ class Predictor:
                 jobs[number] = _Job(self, number, video, keep_frames)
                 yield jobs[number].request()
 
-        finished: dict[int, Result] = {}
+        finished: dict[Any, Result] = {}
         following = 0
         try:
-            for result in self.engine.run(requests()):
-                finished[result.key] = result
-                while following in finished:
-                    yield jobs.pop(following).prediction(finished.pop(following))
-                    room.release()
-                    following += 1
+            # Closed by name: a reader who stops early stops the engine, whoever else still refers to it.
+            with contextlib.closing(
+                cast(Generator[Result, None, None], self.engine.run(requests()))
+            ) as results:
+                for result in results:
+                    finished[result.key] = result
+                    while following in finished:
+                        yield jobs.pop(following).prediction(finished.pop(following))
+                        room.release()
+                        following += 1
         finally:
             closed = True
             room.release()
@@ -161,8 +166,7 @@ class Predictor:
 
 def eval_spec(model: VideoModel) -> ClipSpec:
     """How test clips are cut for a model, by its sizes alone."""
-    separate = isinstance(model, AdaFocus) and model.separate_glance
-    return ClipSpec(model.num_candidates, model.image_size, num_glance=model.num_glance if separate else None)
+    return ClipSpec(model.num_candidates, model.image_size, num_glance=model.num_separate_glance)
 
 
 def _as_iterable(videos: VideoInput | Iterable[VideoInput]) -> Iterable[VideoInput]:
@@ -212,7 +216,7 @@ class _Job:
     def prediction(self, result: Result) -> VideoPrediction:
         """What the engine found, with what is known of the video."""
         predictor = self._predictor
-        if result.error is not None:
+        if result.error is not None or result.logits is None:
             return VideoPrediction(self._name, predictor.classes, error=in_words(result.error))
         numbers, times_sec = self._candidates
         return VideoPrediction(
@@ -259,6 +263,6 @@ def _name_of(video: VideoInput, number: int) -> str:
     return f"video {number}" if isinstance(video, np.ndarray) else str(getattr(video, "name", video))
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: Exception | None) -> str:
     """An error in one line: its message where it was written for users, else with its kind."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
