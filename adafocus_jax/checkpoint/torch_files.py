@@ -1,9 +1,8 @@
-"""PyTorch's checkpoint files, without running what they hold: ``.pth``, ``.pth.tar``, ``.pyth``, ``.safetensors``."""
+"""PyTorch's checkpoint files, read without running their code: ``.pth``, ``.pth.tar``, ``.pyth``, ``.safetensors``."""
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import warnings
@@ -15,16 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import StrPath, writing
 
 CONTAINERS = ("state_dict", "model_state", "model")
-"""Where checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
+"""Keys under which checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
 SAFETENSORS = ".safetensors"
 DTYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
-"""Of safetensors, by its names."""
+"""Dtypes of safetensors by their names."""
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_state_dict(path: StrPath) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint by name. Nothing in the file is executed. All but safetensors needs PyTorch.
 
     Raises:
@@ -37,16 +37,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
 
 
-def write_state_dict(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> None:
+def write_state_dict(path: StrPath, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes ``{"state_dict": tensors}`` as PyTorch does. Raises UserError where PyTorch is not installed."""
-    torch, path = _import_torch(), Path(path)
+    torch = _import_torch()
     state_dict = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save({"state_dict": state_dict}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path) as partial:
+        torch.save({"state_dict": state_dict}, partial)
 
 
 def _import_torch() -> Any:
@@ -68,7 +64,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and storage readers raise whatever they stumble over
+    except Exception as error:  # zip, pickle and storage readers raise all kinds of errors
         raise _refusal(path, error) from error
     return {name: _to_numpy(tensor) for name, tensor in _weights(path, content).items()}
 

@@ -20,7 +20,9 @@ from adafocus_jax.early_exit import (
     solve_policy,
 )
 from adafocus_jax.early_exit.curves import SWEEP, Metric
+from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
+from adafocus_jax.io import write_text
 
 POLICY_FILE = "early_exit.json"
 
@@ -67,13 +69,22 @@ def solve_policies(
 def store_policies(folder: str | os.PathLike[str], policies: Iterable[ExitPolicy]) -> Path:
     """Writes the policies beside the checkpoints in ``folder``, for ``predict`` to find; returns their path."""
     path = Path(folder) / POLICY_FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(policies_to_json(policies), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, policies_to_json(policies))
     return path
 
 
 def stored_policies(folder: str | os.PathLike[str]) -> tuple[ExitPolicy, ...]:
-    """The policies beside the checkpoints in ``folder``; none if they were never solved."""
+    """The policies beside the checkpoints in ``folder``; none if they were never solved.
+
+    Raises:
+      UserError: the file is damaged.
+    """
     path = Path(folder) / POLICY_FILE
-    return policies_from_json(path.read_text(encoding="utf-8")) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    try:
+        return policies_from_json(path.read_text(encoding="utf-8"))
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is damaged: {error}; adafocus evaluate --early-exit makes it anew"
+        ) from error

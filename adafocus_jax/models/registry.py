@@ -288,7 +288,8 @@ def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
 
     glance = frames(model.num_separate_glance) if model.num_separate_glance else None
     batch = VideoBatch(frames=frames(model.num_candidates), glance=glance)
-    return _init_function(model.with_all_parameters())(rng, batch)
+    # An encoder need not have batch norm.
+    return {"batch_stats": {}, **_init_function(model.with_all_parameters())(rng, batch)}
 
 
 @functools.lru_cache(maxsize=16)

@@ -59,7 +59,7 @@ def test_golden_exits(golden, criterion, point):
     np.testing.assert_allclose(top1, golden[f"exit_{criterion}_top1"][point], rtol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(qs, st.integers(2, 20))
 def test_shares_are_a_normalised_geometric_series(q, num_exits):
     shares = exit_shares(q, num_exits)
@@ -74,7 +74,7 @@ def test_extreme_q_sends_all_to_one_end(q):
     assert exit_shares(q, 3).tolist() == expected
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(score_tables, qs)
 def test_calibration_videos_leave_in_the_asked_shares(size, q):
     scores = make_scores(size)  # no two scores are equal
@@ -84,7 +84,7 @@ def test_calibration_videos_leave_in_the_asked_shares(size, q):
     np.testing.assert_array_equal(counts[:-1], asked[:-1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(score_tables, qs)
 def test_every_exit_takes_the_most_confident_of_those_left(size, q):
     scores = make_scores(size)

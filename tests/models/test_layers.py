@@ -35,11 +35,11 @@ def channels_first(x):
 # ---- batch norm
 
 
-def test_batch_norm_trains_like_torch(torch, randomized, variables_of, assert_close):
+def test_batch_norm_trains_like_torch(torch, randomized, variables_of, assert_close, jit_as_for_use):
     theirs, ours = randomized(torch.nn.BatchNorm2d(6)), BatchNorm()
     variables = {name: tree["bn"] for name, tree in variables_of({"bn": theirs}).items()}
 
-    @jax.jit
+    @jit_as_for_use
     def step(variables, x, cotangent):
         def loss(params, x):
             y, updates = ours.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])

@@ -52,7 +52,7 @@ def test_block_is_torchs(torch, assert_parity, over_frames, shifted, shift, outp
     )
 
 
-def test_network_is_torchs(torch, assert_parity, over_frames, shifted):
+def test_network_is_torchs(torch, assert_parity, over_frames, shifted, jit_as_for_use):
     rows = ((16, 8, 1, 1), (8, 8, 6, 1), (8, 16, 6, 2))
     layers = conv_bn(torch, "stem", 3, 16, 3, 2) | conv_bn(torch, "last", 16, 24)
     for number, row in enumerate(rows, start=1):
@@ -70,7 +70,9 @@ def test_network_is_torchs(torch, assert_parity, over_frames, shifted):
 
     settings = MobileNetV2Settings(16, ((1, 8, 1, 1), (6, 8, 1, 1), (6, 16, 1, 2)), 24)
     ours = MobileNetV2(settings=settings, shift=True)
-    assert_parity(ours, layers, forward, shape=(2, 4, 33, 30, 3), relative=1e-4, gradient=1e-3)
+    assert_parity(
+        ours, layers, forward, shape=(2, 4, 33, 30, 3), relative=1e-4, gradient=1e-3, jit=jit_as_for_use
+    )
 
 
 @pytest.mark.parametrize(

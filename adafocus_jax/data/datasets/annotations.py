@@ -54,13 +54,13 @@ def read_splits(
     if inner := _own_val_folder(src):
         if val_src is not None or val_fraction is not None:
             raise UserError(
-                f"{src} brings its own validation split {inner.name}/: drop --val-src and --val-fraction"
+                f"{src} brings its own validation split {inner.name}/: drop `val_src` and `val_fraction`"
             )
         src, val_src = src / _TRAIN_FOLDER, inner
     if val_src is not None and val_fraction is not None:
-        raise UserError("--val-src and --val-fraction exclude each other: give one of them")
+        raise UserError("`val_src` and `val_fraction` exclude each other: give one of them")
     if videos is not None and src.is_dir() and (val_src is None or Path(val_src).is_dir()):
-        raise UserError(f"--videos {videos} goes with a list of paths, and {src} is a folder: drop it")
+        raise UserError(f"videos={videos} goes with a list of paths, and {src} is a folder: drop it")
     classes = None if classes_file is None else read_classes(classes_file)
     train, classes = _read_source(src, videos, classes)
     if val_fraction is not None:
@@ -93,7 +93,7 @@ def _read_source(
     if src.is_dir():
         return scan_class_folders(src, classes)
     if classes is None:
-        raise UserError(f"the list {src} needs a class file, one class name per line: give --classes FILE")
+        raise UserError(f"the list {src} needs a class file, one class name per line: give classes=FILE")
     return read_list(src, src.parent if videos is None else videos, classes), classes
 
 
@@ -240,7 +240,7 @@ def split_off(
     """
     if not 0 < fraction < 1:
         raise UserError(
-            f"--val-fraction {fraction} is not between 0 and 1: give the share to set aside, such as 0.1"
+            f"val_fraction={fraction} is not between 0 and 1: give the share to set aside, such as 0.1"
         )
     members: dict[int, list[int]] = defaultdict(list)
     for position, entry in enumerate(entries):
@@ -249,8 +249,8 @@ def split_off(
     for label, positions in sorted(members.items()):
         if len(positions) < 2:
             raise UserError(
-                f"class {classes[label]!r} has one video: --val-fraction needs two or more of each class; "
-                "add videos, remove the class, or give --val-src"
+                f"class {classes[label]!r} has one video: `val_fraction` needs two or more of each class; "
+                "add videos, remove the class, or give `val_src`"
             )
         count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
         val.update(np.random.default_rng((seed, label)).permutation(positions)[:count].tolist())

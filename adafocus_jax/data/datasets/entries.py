@@ -11,7 +11,7 @@ import numpy as np
 
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.media.frame_folder import iter_folder
-from adafocus_jax.data.media.frames import Frame
+from adafocus_jax.data.media.frames import Deliver, Frame, at_once
 from adafocus_jax.data.media.kinds import Media, media_kind
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import DecodedVideo, iter_frames, read_chosen, stack_frames
@@ -36,11 +36,11 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         if not self.frame_rate > 0:
-            raise UserError(f"frame rate {self.frame_rate} is not valid: give more than 0 frames per second")
+            raise UserError(f"frame_rate={self.frame_rate} is not valid: give more than 0 frames per second")
         if self.axis not in (0, 1, 2):
-            raise UserError(f"axis {self.axis} is not valid: give 0, 1 or 2")
+            raise UserError(f"axis={self.axis} is not valid: give 0, 1 or 2")
         if self.window is not None and not self.window[0] < self.window[1]:
-            raise UserError(f"window {self.window} is not valid: give a low and a higher intensity")
+            raise UserError(f"window={self.window} is not valid: give a low and a higher intensity")
 
 
 def iter_entry(
@@ -76,7 +76,12 @@ def read_entry(
 
 
 def iter_chosen(
-    entry: Entry, choose: Callable[[int], Iterable[int]], *, short_side: int, options: ReadOptions
+    entry: Entry,
+    choose: Callable[[int], Iterable[int]],
+    *,
+    short_side: int,
+    options: ReadOptions,
+    deliver: Deliver = at_once,
 ) -> Iterator[Frame]:
     """Decodes the frames of an entry that ``choose(number of frames)`` names, and few others, one at a time.
 
@@ -86,6 +91,7 @@ def iter_chosen(
         turns out to be another: what comes then counts in place of what came before.
       short_side: of the frames in pixels.
       options: for folders of frames and volumes.
+      deliver: what frames have in place of pixels that are made later.
 
     Raises:
       DecodeError, UserError: as ``iter_entry``.
@@ -96,7 +102,7 @@ def iter_chosen(
         numbers[:] = choose(count)
         return numbers
 
-    part: dict[str, Any] = {"short_side": short_side, "segment": entry.segment}
+    part: dict[str, Any] = {"short_side": short_side, "segment": entry.segment, "deliver": deliver}
     match media_kind(entry.path):
         case Media.FRAMES:
             stamped = iter_folder(entry.path, options.frame_rate, **part, choose=wanted)
@@ -105,7 +111,7 @@ def iter_chosen(
         case Media.VIDEO:
             if entry.segment is None:
                 try:
-                    yield from iter_sparse(entry.path, choose, short_side=short_side)
+                    yield from iter_sparse(entry.path, choose, short_side=short_side, deliver=deliver)
                     return
                 except UnusualVideoError:
                     pass  # From the start, with care.

@@ -66,7 +66,7 @@ def _read(spec: DatasetSpec, source: Source, options: Mapping[str, Any]) -> Anno
     if found is not None:
         return found
     if source.annotations is None:
-        raise UserError(f"{spec.name} needs its annotation files: give --annotations DIR with {spec.files}")
+        raise UserError(f"{spec.name} needs its annotation files: give annotations=DIR with {spec.files}")
     if (lists := read_lists(source, spec)) is None:
         raise UserError(f"{source.annotations} holds neither {spec.files} nor lists such as train_split.txt")
     if unused := sorted(set(options) - {"seed"}):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from adafocus_jax.data.media.frames import Deliver, at_once
 from adafocus_jax.data.media.kinds import image_number
 from adafocus_jax.data.media.video import DecodeError, choose_frames, pick, same_size
 
@@ -22,7 +25,8 @@ def iter_folder(
     max_fps: float | None = None,
     segment: tuple[float, float] | None = None,
     choose: Callable[[int], Iterable[int]] | None = None,
-) -> Iterator[tuple[float, np.ndarray]]:
+    deliver: Deliver = at_once,
+) -> Iterator[tuple[float, Any]]:
     """Yields ``(time in seconds, frame [H, W, 3] uint8 RGB)`` of a folder of images, by number, all of one size.
 
     Image n stands (n − first number) / ``frame_rate`` seconds after the first: images that are not there leave a
@@ -33,12 +37,16 @@ def iter_folder(
       DecodeError: no images, images of several series, or one that does not decode; or the segment reaches out.
     """
     fit = same_size(short_side)
+
+    def pixels(path: str) -> np.ndarray:
+        return fit(_read_image(path))
+
     images = _numbered_images(folder)
     first = images[0][0]
     stamped = (((number - first) / frame_rate, path) for number, path in images)
     left = choose_frames(stamped, max_fps, segment)
     for time, path in pick(left, choose) if choose else left:
-        yield time, fit(_read_image(path))
+        yield time, deliver(partial(pixels, path), 0)
 
 
 def _numbered_images(folder: str | Path) -> list[tuple[int, str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import av
 
-from adafocus_jax.data.media.frames import Frame
-from adafocus_jax.data.media.video import rgb_converter
+from adafocus_jax.data.media.frames import Deliver, Frame, at_once
+from adafocus_jax.data.media.video import decoded_bytes, rgb_converter
 
 _MAX_BYTES = 64 * 2**20  # of a file that is held in memory
 
@@ -16,7 +17,9 @@ class UnusualVideoError(Exception):
     """A file that ``decode.read_chosen`` must read."""
 
 
-def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side: int) -> Iterator[Frame]:
+def iter_sparse(
+    path: str, choose: Callable[[int], Iterable[int]], *, short_side: int, deliver: Deliver = at_once
+) -> Iterator[Frame]:
     """Yields the chosen frames, exactly those of ``decode.read_chosen``, in less time and one at a time.
 
     Frames that others are predicted from are all decoded. Of the rest, in most files about half, only the wanted
@@ -26,6 +29,7 @@ def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side
       path: the file.
       choose: from the number of frames to the numbers wanted, each once, increasing.
       short_side: of the frames in pixels.
+      deliver: what to yield in place of pixels that are converted later.
 
     Raises:
       UnusualVideoError: the file is of another codec, large, rotated, damaged or in any way unusual, which may show
@@ -45,7 +49,8 @@ def iter_sparse(path: str, choose: Callable[[int], Iterable[int]], *, short_side
             frame = next(frames, None)
             if frame is None or frame.pts != stamps[number] or frame.is_corrupt or frame.rotation:
                 raise UnusualVideoError(path)
-            yield Frame(number, (stamps[number] - stamps[0]) * second, convert(frame))
+            pixels = deliver(partial(convert, frame), decoded_bytes(frame))
+            yield Frame(number, (stamps[number] - stamps[0]) * second, pixels)
 
 
 def _open(path: str) -> av.container.InputContainer:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from adafocus_jax.data.media.frames import Deliver, at_once
 from adafocus_jax.data.media.resize import resize, scaled_to_short_side
 
 # A stream that ends before this share of the length it states has lost its end.
@@ -135,11 +136,12 @@ def read_chosen(
     *,
     short_side: int | None = None,
     segment: tuple[float, float] | None = None,
+    deliver: Deliver = at_once,
 ) -> ChosenFrames:
     """Decodes a video, but converts and keeps only the frames that ``choose(number of frames)`` names.
 
     Memory is that of the chosen frames, however long the video is. A ``segment`` (see ``iter_frames``) is decoded
-    twice: how many frames it has is known only then.
+    twice: how many frames it has is known only then. ``deliver`` says what to return in place of pixels.
 
     Raises:
       DecodeError: as ``iter_frames``.
@@ -149,10 +151,10 @@ def read_chosen(
         numbers = list(choose(expected))
         wanted = set(numbers)
         convert, count = rgb_converter(short_side), 0
-        kept: dict[int, tuple[float, np.ndarray]] = {}
+        kept: dict[int, tuple[float, Any]] = {}
         for time, frame in choose_frames(_decode(path, segment[0] if segment else 0.0), None, segment):
             if count in wanted:
-                kept[count] = time, convert(frame)
+                kept[count] = time, deliver(partial(convert, frame), decoded_bytes(frame))
             count += 1
         if count == expected:
             times, frames = zip(*(kept[number] for number in numbers), strict=True)
@@ -241,6 +243,11 @@ def _count_packets(path: str | Path) -> int:
             return sum(packet.size > 0 for packet in container.demux(video=0))
         except av.error.FFmpegError as error:
             raise DecodeError(f"breaks off: {error.strerror}") from error
+
+
+def decoded_bytes(frame: av.VideoFrame) -> int:
+    """Memory of a decoded frame that is not yet converted."""
+    return sum(plane.buffer_size for plane in frame.planes)
 
 
 def rgb_converter(short_side: int | None) -> Callable[[av.VideoFrame], np.ndarray]:

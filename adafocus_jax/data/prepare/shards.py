@@ -1,14 +1,12 @@
-"""Makes shards from video files in worker processes, one whole shard at a time."""
+"""Writes shards of records from video files in worker processes, one whole shard at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import json
-import logging
 import multiprocessing
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -16,21 +14,16 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-from rich.text import Text
-
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
-from adafocus_jax.data.prepare.manifest import Plan, write_json
+from adafocus_jax.data.prepare.manifest import Plan
 from adafocus_jax.data.records.schema import SCRATCH, encode_frame, encode_record, record_features
 from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
-
-logger = logging.getLogger(__name__)
+from adafocus_jax.io import progress, remove_partials, write_json
 
 _POLL_SEC = 0.2
 _NOT_BEGUN = -1
@@ -45,13 +38,13 @@ class FrameFormat:
     fps: float | None
     """Highest frame rate; None keeps all frames."""
     quality: int
-    """Of the JPEG images, 1…100."""
+    """JPEG quality, 1…100."""
     read: ReadOptions
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of the videos of a finished shard."""
+    """What a finished shard holds, and what was skipped."""
 
     shard: str
     """File name."""
@@ -68,7 +61,7 @@ class Receipt:
 
 
 def read_receipt(path: Path, plan: str) -> Receipt | None:
-    """The receipt of the finished shard ``path``; None if it is not there, or is of another plan."""
+    """The receipt of the finished shard ``path``; None if there is none, or it belongs to another plan."""
     with contextlib.suppress(FileNotFoundError):
         receipt = Receipt(**json.loads(receipt_path(path).read_text(encoding="utf-8")))
         if receipt.plan == plan and path.stat().st_size == receipt.num_bytes:
@@ -83,7 +76,7 @@ def receipt_path(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to make: where it goes, what goes in, and how frames are stored."""
+    """One shard to write: its path, its videos, and how frames are stored."""
 
     path: Path
     split: str
@@ -94,21 +87,20 @@ class ShardJob:
     frames: FrameFormat
 
     def receipt(self) -> Receipt | None:
-        """The receipt of the finished shard; None if it is still to be made."""
+        """The receipt of the finished shard; None if it is not finished."""
         return read_receipt(self.path, self.plan)
 
     def make(self) -> Generator[int, None, None]:
-        """Writes the shard and then its receipt; yields how many videos are dealt with, before each and at the end.
+        """Writes the shard and then its receipt; yields how many videos are done, before each and at the end.
 
-        A shard that is there already, or that another process is making, is left alone. Left early, it leaves
-        nothing behind.
+        A shard that exists, or that another process is writing, is left alone. Stopped early, it leaves nothing behind.
 
         Raises:
           OSError: the shard cannot be written.
           UserError: a package that reads this kind of file is not installed.
         """
-        with _alone(self.path) as mine:
-            if mine and self.receipt() is None:
+        with _try_lock(self.path) as locked:
+            if locked and self.receipt() is None:
                 yield from self._make()
         yield len(self.entries)
 
@@ -120,11 +112,11 @@ class ShardJob:
                 yield position
                 try:
                     frames, fps = self._read(entry)
-                except UserError:  # Not the file's fault: something is not installed.
+                except UserError:  # Not the file's fault: a package is not installed.
                     raise
                 except DecodeError as error:
                     skipped.append((entry.name, " ".join(str(error).split())))
-                except Exception as error:  # One strange file must not end a run of hours.
+                except Exception as error:  # One odd file must not end a run of hours.
                     skipped.append((entry.name, " ".join(f"{type(error).__name__}: {error}".split())))
                 else:
                     shard.write(encode_record(features, frames, entry.labels, entry.name, fps))
@@ -148,10 +140,10 @@ class ShardJob:
 
 
 def make_jobs(
-    out: Path, plan: Plan, dealt: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
+    out: Path, plan: Plan, assigned: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
 ) -> list[ShardJob]:
-    """A job for each shard of the plan; ``dealt``: the entries of the shards, by split."""
-    entries = (part for parts in dealt.values() for part in parts)
+    """A job for each shard of the plan; ``assigned``: the entries of each shard, by split."""
+    entries = (part for parts in assigned.values() for part in parts)
     return [
         ShardJob(path, split, plan.digest, part, plan.classes, frames)
         for (split, path), part in zip(plan.shard_paths(out), entries, strict=True)
@@ -159,8 +151,8 @@ def make_jobs(
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether this process alone may make the shard. The system frees the lock when its holder ends, however."""
+def _try_lock(path: Path) -> Iterator[bool]:
+    """Yields whether this process holds the lock of the shard. The system frees it when the process ends in any way."""
     scratch = path.parent / SCRATCH
     with open(scratch / f"{path.name}.lock", "w") as file:
         try:
@@ -169,27 +161,28 @@ def _alone(path: Path) -> Iterator[bool]:
             yield False
             return
         except OSError:
-            pass  # A file system without locks: two at once would write the same bytes, each in a file of its own.
+            pass  # A file system without locks: two writers at once write the same bytes, each to a file of its own.
         else:
-            for left_behind in scratch.glob(f"{path.name}.*partial"):
-                left_behind.unlink()
+            for target in (path, receipt_path(path)):
+                remove_partials(target, scratch)
         yield True
 
 
 def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
-    """Makes the shards in ``workers`` processes (0: in this one), with progress on standard error.
+    """Writes the shards in ``workers`` processes (0: in this one), with progress on standard error.
 
-    Each process takes the memory of one video's JPEG images and a few frames.
+    Each process needs memory for one video's JPEG images and a few frames.
 
     Raises:
       OSError: a shard cannot be written.
-      UserError: a worker was killed. No shard is half there, and the finished ones stay.
+      UserError: a worker was killed. No shard is left half written, and finished ones stay.
     """
     if not jobs:
         return
     context = multiprocessing.get_context("spawn")
     positions = context.RawArray("q", [_NOT_BEGUN] * len(jobs))
-    with _Tracker(jobs, positions) as tracker:
+    with progress("preparing", sum(len(job.entries) for job in jobs)) as advance:
+        tracker = _Tracker(jobs, positions, advance)
         if workers == 0:
             for number, job in enumerate(jobs):
                 for position in job.make():
@@ -213,8 +206,8 @@ def _make_in_processes(
                 future.result()
     except BrokenProcessPool as error:
         raise UserError(
-            f"a worker process was killed, perhaps for want of memory, at {tracker.current() or 'its start'}: "
-            "run the same command again to continue, with fewer --workers, or without that video"
+            f"a worker process was killed, perhaps out of memory, at {tracker.current() or 'its start'}: "
+            "run the same command again to resume, with fewer `workers`, or without that video"
         ) from error
     finally:
         stop.set()
@@ -239,41 +232,21 @@ def _make_in_worker(number: int, job: ShardJob) -> None:
                 return
 
 
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} videos/s")
-
-
 class _Tracker:
-    """Progress over the videos of all jobs: a bar on a terminal, a line per tenth elsewhere."""
+    """Adds up what the workers have done."""
 
-    def __init__(self, jobs: Sequence[ShardJob], positions: Sequence[int]) -> None:
-        """``positions[job]``: how many videos the job has dealt with; shared with the workers."""
-        self._jobs, self._positions = jobs, positions
-        self._total = sum(len(job.entries) for job in jobs)
-        self._tenths = 0
-        self._start = time.monotonic()
-        console = Console(stderr=True)
-        columns = (BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-        self._bar = Progress("preparing", *columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=self._total)
-
-    def __enter__(self) -> _Tracker:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    def __init__(
+        self, jobs: Sequence[ShardJob], positions: Sequence[int], advance: Callable[[int], None]
+    ) -> None:
+        """``positions[job]``: how many videos the job has done; shared with the workers."""
+        self._jobs, self._positions, self._advance = jobs, positions, advance
+        self._done = 0
 
     def refresh(self) -> None:
-        """Shows what the workers have done by now."""
+        """Reports what was done since the last call."""
         done = sum(max(position, 0) for position in self._positions)
-        self._bar.update(self._task, completed=done)
-        if self._bar.disable and done * 10 // self._total > self._tenths:
-            self._tenths = done * 10 // self._total
-            rate = done / (time.monotonic() - self._start)
-            left = (self._total - done) / rate
-            logger.info("prepared %d of %d videos, %.1f videos/s, %.0f s left", done, self._total, rate, left)
+        self._advance(done - self._done)
+        self._done = done
 
     def current(self) -> str:
         """The videos being read: at most one per worker."""

@@ -180,7 +180,7 @@ ENTRIES = st.lists(st.sampled_from([0, 1, 2]), min_size=6).map(
 
 
 @given(entries=ENTRIES, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 5))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_split_off_is_stratified_and_repeatable(entries, fraction, seed):
     train, val = split_off(entries, fraction, seed, CLASSES)
     assert sorted(train + val, key=lambda e: int(e.name)) == entries
@@ -208,7 +208,7 @@ def test_a_source_with_its_own_splits(tmp_path, name):
         "train": [("run/1.mp4", (0,)), ("walk/2.mp4", (1,))],
         "val": [("walk/3.mp4", (1,))],
     }
-    with pytest.raises(UserError, match=f"{name}/: drop --val"):
+    with pytest.raises(UserError, match=f"{name}/: drop `val_src` and `val_fraction`"):
         read_splits(tmp_path, val_fraction=0.5)
 
 

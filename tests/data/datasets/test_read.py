@@ -75,7 +75,7 @@ def test_calls_that_do_not_fit(made):
         read_dataset("jester", made.videos, trim=True)
     with pytest.raises(UserError, match="activitynet has no option val_src: it has trim"):
         read_dataset("activitynet", made.videos, val_src="x", seed=1)
-    with pytest.raises(UserError, match="needs its annotation files: give --annotations DIR with jester-v1"):
+    with pytest.raises(UserError, match="needs its annotation files: give annotations=DIR with jester-v1"):
         read_dataset("jester", made.videos)
     with pytest.raises(UserError, match="no such folder of videos"):
         read_dataset("jester", made.videos / "no")
@@ -125,7 +125,7 @@ PIECES = st.sampled_from(
     name=st.sampled_from(sorted(DATASETS)),
     files=st.dictionaries(st.sampled_from(OFFICIAL), st.lists(PIECES, max_size=12).map(" ".join), min_size=1),
 )
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nonsense_is_the_users_mistake(made, name, files):
     made.touch("1/00001.jpg", "run/2.mp4")
     for file in made.write().iterdir():
