@@ -200,7 +200,7 @@ class Checkpoints:
                 raise UserError(
                     f"{self.folder.parent} holds a run of another config ({'; '.join(differing)}): take the same "
                     f"config to resume (only {', '.join(sorted(free_keys)) or 'nothing'} may change), or another "
-                    f"--workdir, where --init-from {self.folder.parent} starts from what this run has learned"
+                    f"`workdir`, where init_from={self.folder.parent} starts from what this run has learned"
                 )
         if jax.process_index() == 0:
             write_json(path, config)
