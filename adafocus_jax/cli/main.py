@@ -30,6 +30,7 @@ COMMANDS = {
     "convert": "convert a PyTorch checkpoint into one of this package, or back",
     "cost": "multiply-adds and parameters of a model, by module and by exit",
     "plan": "memory, largest batch, collectives and estimated speed of training on a TPU slice, without one",
+    "launch": "start a command on several processes, TPU slices, GKE or Slurm, and again until it is done",
     "benchmark": "throughput of data loading and of training on this machine",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
