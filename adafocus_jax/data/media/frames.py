@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
+
+Picture = TypeVar("Picture")
 
 Choose = Callable[[int], Iterable[int]]
 """From a video's number of frames to the numbers of those wanted, each once, increasing."""
 
 Reduce = Callable[[int, int], int]
 """From a video's height and width in pixels to the factor (1, 2, 4 or 8) by which its frames may come smaller."""
+
+
+class DecodeError(Exception):
+    """A file that does not decode as a video; the message is the reason, in words."""
+
+
+class Shown(NamedTuple, Generic[Picture]):
+    """A picture of a video, decoded or not, and when it is shown."""
+
+    time_sec: float
+    """From the first frame."""
+    until_sec: float
+    """When the next frame, or the end, is due."""
+    picture: Picture
 
 
 class Frame(NamedTuple):

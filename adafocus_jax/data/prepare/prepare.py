@@ -131,7 +131,9 @@ def prepare(
 
 def _flags(frames: FrameFormat) -> dict[str, Any]:
     flags = asdict(frames)
-    return {**flags, **flags.pop("read")}
+    flags |= flags.pop("read")
+    del flags["limits"]  # What is stored does not depend on them.
+    return flags
 
 
 def _in_processes(workers: int | None) -> ShardMaker:
