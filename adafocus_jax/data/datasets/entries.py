@@ -108,9 +108,7 @@ def iter_chosen(
         case Media.VIDEO:
             if entry.segment is None:
                 try:
-                    yield from iter_sparse(
-                        entry.path, choose, short_side=short_side, limits=options.limits
-                    )
+                    yield from iter_sparse(entry.path, choose, short_side=short_side, limits=options.limits)
                     return
                 except UnusualVideoError:
                     pass  # From the start, with care.

@@ -54,7 +54,8 @@ def iter_folder(
     first = images[0][0]
     limits.check_length(len(images), (images[-1][0] - first) / frame_rate)
     shown = (
-        Shown((number - first) / frame_rate, (number - first + 1) / frame_rate, path) for number, path in images
+        Shown((number - first) / frame_rate, (number - first + 1) / frame_rate, path)
+        for number, path in images
     )
     left = choose_frames(shown, max_fps, segment)
     for time, path in pick(left, choose) if choose else left:

@@ -10,7 +10,9 @@ PQ, HLG = 16, 18
 """The transfer characteristics of ITU-T H.273 that are of high dynamic range."""
 
 _WHITE_NITS = 203.0  # BT.2408: diffuse white, which becomes the white of the standard range
-_PEAK_NITS = 1000.0  # of the display that the material was graded on, as most is; brighter lights become white
+_PEAK_NITS = (
+    1000.0  # of the display that the material was graded on, as most is; brighter lights become white
+)
 _HLG_GAMMA = 1.2  # BT.2100: of the display of that peak
 _SDR_GAMMA = 2.4  # BT.1886
 

@@ -29,6 +29,9 @@ _STAMP_TOLERANCE_SEC = 1e-3
 # Formats with an index of time stamps. In others, such as MPEG streams, stamps behind a seek may be off by a frame.
 _SEEKABLE = ("mov", "matroska")
 
+# Formats that state one length for all of their streams: that of the longest.
+_ONE_LENGTH = ("matroska", "flv", "asf", "rm")
+
 _GENEROUS = ReadLimits()
 
 Item = TypeVar("Item")
@@ -211,24 +214,41 @@ def decode_frames(
     )
     if first_stamp_sec is not None:
         clock.start_at(first_stamp_sec)
-    count = 0
+    one_length = container.format.name.startswith(_ONE_LENGTH)
+    num_frames, num_packets, others_end = 0, 0, 0.0
     try:
-        for number, packet in enumerate(container.demux(stream), 1):
-            limits.check_packets(number)
+        for packet in container.demux(() if one_length else stream):
+            if packet.stream_index != stream.index:
+                others_end = max(others_end, _end(packet))
+                continue
+            limits.check_packets(num_packets := num_packets + 1)
             for frame in packet.decode():
                 if frame.is_corrupt:
                     continue
                 clock.show(frame.time, float(frame.duration * (frame.time_base or 0)))
-                count += 1
-                limits.check_length(count, clock.time_sec)
+                limits.check_length(num_frames := num_frames + 1, clock.time_sec)
                 yield Shown(clock.time_sec, clock.until_sec, frame)
     except av.error.FFmpegError as error:
         raise DecodeError(f"breaks off after {clock.time_sec:.1f} s: {error.strerror}") from error
-    if not count:
+    if not num_frames:
         raise DecodeError("holds no frame that decodes")
-    stated = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-    if clock.until_sec < _MIN_DECODED_FRAC * stated and not clock.was_reset:
-        raise DecodeError(f"truncated: frames end after {clock.until_sec:.1f} of {stated:.1f} s")
+    end, stated = max(clock.until_sec, others_end), _stated_sec(container, stream, one_length)
+    if end < _MIN_DECODED_FRAC * stated and not clock.was_reset:
+        raise DecodeError(f"truncated: frames end after {end:.1f} of {stated:.1f} s")
+
+
+def _stated_sec(container: av.container.InputContainer, stream: av.VideoStream, one_length: bool) -> float:
+    """How long the file says that its video is, or its longest stream; 0 where it says nothing."""
+    if one_length:
+        return (container.duration or 0) / av.time_base
+    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+
+
+def _end(packet: av.Packet) -> float:
+    """Where a packet ends, in seconds; 0 where it has no stamp."""
+    if packet.pts is None or packet.time_base is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
 def _decode(

@@ -1,7 +1,7 @@
 """Sharded records of JPEG frames: ArrayRecord files with the metadata of TensorFlow Datasets, without TensorFlow.
 
 A folder of records is a standard data set: ``tfds.builder_from_directory(folder).as_data_source("train[:10%]")``
-reads it too. Features of a record: ``frames`` (JPEG bytes), ``labels``, ``name``, ``fps``, ``num_frames``.
+reads it too. Features of a record: ``frames`` (JPEG bytes), ``times_sec``, ``labels``, ``name``, ``fps``, ``num_frames``.
 """
 
 from __future__ import annotations
@@ -37,13 +37,10 @@ class Record:
     labels: tuple[int, ...]
     name: str
     fps: float
+    times_sec: np.ndarray
+    """``[T]`` float32: where the frames stand in the video."""
     where: str
     """Shard, position and video, for error messages."""
-
-    @property
-    def times_sec(self) -> np.ndarray:
-        """``[T]`` float: where the frames stand in the video."""
-        return np.arange(len(self.frames)) / self.fps
 
     def frame(self, number: int) -> np.ndarray:
         """Decodes frame ``number``: ``[H, W, 3]`` uint8 RGB.
@@ -55,7 +52,7 @@ class Record:
         return frame.pixels
 
     def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[Frame]:
-        """Decodes the chosen frames, one by one; frame i stands at i / fps seconds.
+        """Decodes the chosen frames, one by one.
 
         A reduced frame has ``⌈side / factor⌉`` pixels a side: the JPEG's 8 × 8 cosines cut off at 8/factor, which
         keeps what the smaller image can show and takes less time.
@@ -77,7 +74,7 @@ class Record:
                         f"it has {height} × {width} pixels, frames before it {size[0]} × {size[1]}"
                     )
                 frame = simplejpeg.decode_jpeg(self.frames[number], min_factor=factor, buffer=space, **least)
-            yield Frame(number, number / self.fps, frame)
+            yield Frame(number, float(self.times_sec[number]), frame)
 
     @contextlib.contextmanager
     def _names_frame(self, number: int) -> Iterator[None]:
@@ -133,7 +130,7 @@ class RecordSource:
             fields = self._features.deserialize_example_np(self._open(file).read([place])[0])
             frames, name = list(fields["frames"]), os.fsdecode(fields["name"])
             labels = tuple(int(label) for label in fields["labels"])
-            fps = float(fields["fps"])
+            fps, times_sec = float(fields["fps"]), fields["times_sec"]
         except (MemoryError, UserError):
             raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
@@ -141,11 +138,15 @@ class RecordSource:
         where = f"{where} (video {name})"
         if not frames or len(frames) != fields["num_frames"] or not fps > 0:
             raise RecordError(f"{where} states {fields['num_frames']} frames and has {len(frames)}")
+        if not len(times_sec):  # a record of version 0.1
+            times_sec = np.arange(len(frames), dtype=np.float32) / np.float32(fps)
+        if len(times_sec) != len(frames):
+            raise RecordError(f"{where} has {len(frames)} frames and {len(times_sec)} times")
         if not labels or not all(0 <= label < len(self.classes) for label in labels):
             raise RecordError(f"{where} has labels {labels}, valid are 0…{len(self.classes) - 1}")
         if len(labels) > self.max_labels:
             raise RecordError(f"{where} has {len(labels)} labels, not {self.max_labels} or less")
-        return Record(frames, labels, name, fps, where)
+        return Record(frames, labels, name, fps, times_sec, where)
 
 
 def open_shard(file: str) -> ArrayRecordReader:

@@ -1,6 +1,6 @@
 """The form of a record and of the files around it, as TensorFlow Datasets reads them, without TensorFlow.
 
-Features of a record: ``frames`` (JPEG bytes), ``labels``, ``name``, ``fps``, ``num_frames``.
+Features of a record: ``frames`` (JPEG bytes), ``times_sec``, ``labels``, ``name``, ``fps``, ``num_frames``.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def record_features(classes: Sequence[str]) -> tfds.features.FeaturesDict:
         {
             # Text holds any bytes and needs no TensorFlow, as Image and Video would.
             "frames": tfds.features.Sequence(tfds.features.Text()),
+            # Where each frame stands; records of version 0.1 lack it: frame i of theirs stands at i / fps.
+            "times_sec": tfds.features.Sequence(np.float32),
             "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=classes)),
             "name": tfds.features.Text(),
             "fps": np.float32,
@@ -66,10 +68,24 @@ def encode_frame(frame: np.ndarray, quality: int) -> bytes:
 
 
 def encode_record(
-    features: tfds.features.FeaturesDict, jpegs: Sequence[bytes], labels: Sequence[int], name: str, fps: float
+    features: tfds.features.FeaturesDict,
+    jpegs: Sequence[bytes],
+    labels: Sequence[int],
+    name: str,
+    fps: float,
+    times_sec: Sequence[float] | None = None,
 ) -> bytes:
-    """One video, serialised as ``features`` (``record_features``) describe."""
-    record = {"frames": list(jpegs), "labels": list(labels), "name": os.fsencode(name)}
+    """One video, serialised as ``features`` (``record_features``) describe.
+
+    ``fps``: the mean rate. ``times_sec``: where the frames stand; None: frame i at i / ``fps``.
+    """
+    times_sec = [number / fps for number in range(len(jpegs))] if times_sec is None else list(times_sec)
+    record = {
+        "frames": list(jpegs),
+        "times_sec": times_sec,
+        "labels": list(labels),
+        "name": os.fsencode(name),
+    }
     record |= {"fps": fps, "num_frames": len(jpegs)}
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
     # Without `deterministic`, the order of the fields differs from process to process.
