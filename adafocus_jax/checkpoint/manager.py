@@ -34,6 +34,7 @@ from adafocus_jax.checkpoint.read import (
     step_numbers,
 )
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import write_json
 
 log = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -181,10 +182,7 @@ class Checkpoints:
                     "take another --workdir, or the same config to resume"
                 )
         if jax.process_index() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
+            write_json(path, config)
 
     def _set_aside(self, step: int, error: DamagedCheckpointError) -> None:
         _wait_for_all(f"all have seen that step {step} is damaged")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import warnings
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import StrPath, writing
 
 CONTAINERS = ("state_dict", "model_state", "model")
 """Where checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
@@ -24,7 +24,7 @@ DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
 """Of safetensors, by its names."""
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_state_dict(path: StrPath) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint by name. Nothing in the file is executed. All but safetensors needs PyTorch.
 
     Raises:
@@ -37,16 +37,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
 
 
-def write_state_dict(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> None:
+def write_state_dict(path: StrPath, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes ``{"state_dict": tensors}`` as PyTorch does. Raises UserError where PyTorch is not installed."""
-    torch, path = _import_torch(), Path(path)
+    torch = _import_torch()
     state_dict = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save({"state_dict": state_dict}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path) as partial:
+        torch.save({"state_dict": state_dict}, partial)
 
 
 def _import_torch() -> Any:

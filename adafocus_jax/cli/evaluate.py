@@ -11,7 +11,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.batches.pipeline import eval_batches
 from adafocus_jax.data.batches.sources import Source
 from adafocus_jax.early_exit import ExitCurve, write_curve_csv
@@ -20,6 +19,7 @@ from adafocus_jax.evaluate.evaluators import METRICS, classification, per_exit
 from adafocus_jax.evaluate.exits import solve_policies, store_policies, sweep_exits
 from adafocus_jax.evaluate.predict import Predictions, average_crops, make_predict_function, predict_split
 from adafocus_jax.flops import model_cost
+from adafocus_jax.io import progress, writing
 from adafocus_jax.models import VideoModel
 from adafocus_jax.predict.loading import (
     TrainedModel,
@@ -119,7 +119,7 @@ def _predict(
     size = round_up_to_devices(min(args.batch_size, len(source)))
     reading = {"batch_size": size, "num_workers": args.workers, "on_bad_record": args.on_bad_record}
     crops = []
-    with counted(len(source) * args.crops, what) as advance:
+    with progress(what, len(source) * args.crops) as advance:
         for place in CROPS[args.crops]:
             batches = eval_batches(source, replace(trained.spec, place=place), **reading)
             crops.append(predict_split(predict, (VideoBatch(**batch) for batch in batches), advance))
@@ -145,9 +145,8 @@ def _check_classes(trained: TrainedModel, source: Source) -> None:
 
 
 def _save_predictions(path: Path, found: Predictions) -> None:
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **vars(found))
-    partial.replace(path)
+    with writing(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **vars(found))
 
 
 def _print_scores(args: argparse.Namespace, figures: dict[str, Any]) -> None:

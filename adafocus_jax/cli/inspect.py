@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.batches.pipeline import ClipSpec, train_batches
 from adafocus_jax.data.prepare.verify import Contents, Damage, Inspection, inspect_records
 from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.data.records.remote import open_remote
-from adafocus_jax.data.records.storage import CacheOptions, is_remote
+from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import is_remote
 from adafocus_jax.visualize.files import write_png
 from adafocus_jax.visualize.strips import Strip, draw_strips
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"--{name} {getattr(args, name)} is not valid: give 0 or more")
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers {args.workers} is not valid: give 1 or more")
-    found = inspect_records(args.out, decode=args.decode, threads=args.workers, meter=counted)
+    found = inspect_records(args.out, decode=args.decode, threads=args.workers)
     splits = {name: _figures(contents, found.classes) for name, contents in found.splits.items()}
     _print_splits(args.out, found, splits)
     _print_damage(args.out, found.damage)

@@ -5,31 +5,30 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import json
 import logging
 import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from adafocus_jax import __version__
-from adafocus_jax.errors import ProcessLostError, UserError
-
-_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+from adafocus_jax.cli.exit_status import status_of
+from adafocus_jax.cli.flags import flags_of
+from adafocus_jax.errors import UserError
+from adafocus_jax.io import json_text, write_json
 
 COMMANDS = {
-    "demo": "the whole way on made videos, in a few CPU minutes: prepare, train, evaluate, predict, report",
-    "prepare": "turn a data set, or a folder or list of videos, into sharded records",
-    "inspect": "verify records, say what is in them, and draw some",
+    "demo": "run the full pipeline on synthetic videos in a few CPU minutes: prepare, train, evaluate, predict, report",
+    "prepare": "convert a data set, or a folder or list of videos, into sharded records",
+    "inspect": "verify records, summarise their contents and draw samples",
     "train": "train a model from a config file",
-    "evaluate": "accuracy, mAP and the early-exit curve of a checkpoint",
-    "predict": "classify videos and draw what the model looked at",
-    "report": "one HTML page about a training run: curves, evaluations, cost, what it looks at",
-    "convert": "turn a PyTorch checkpoint into one of ours, or ours into one of PyTorch",
-    "cost": "multiply-adds and parameters of a model, part by part and exit by exit",
-    "plan": "what training needs of a slice of TPUs: memory, largest batch, traffic, an estimate of its speed",
-    "benchmark": "how fast reading is on this machine, against the usual ways, and how soon and how fast it trains",
+    "evaluate": "accuracy, mAP and early-exit curve of a checkpoint",
+    "predict": "classify videos and visualise what the model looked at",
+    "report": "write one HTML page about a training run: curves, evaluations, cost, what the model looks at",
+    "convert": "convert a PyTorch checkpoint into one of this package, or back",
+    "cost": "multiply-adds and parameters of a model, by module and by exit",
+    "plan": "memory, largest batch, collectives and estimated speed of training on a TPU slice, without one",
+    "benchmark": "throughput of data loading and of training on this machine",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
@@ -51,9 +50,9 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         )
         if name == command:
             module = importlib.import_module(f"adafocus_jax.cli.{name}")
-            sub.set_defaults(run=module.run)
             module.add_arguments(sub)
             add_output_arguments(sub)
+            sub.set_defaults(run=module.run, flags=flags_of(sub))
     return parser
 
 
@@ -95,50 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
             figures = args.run(args)
         if args.json and figures is not None:
-            _write_json(args.json, figures)
+            _write_figures(args.json, figures)
         return figures.get("status", 0) if isinstance(figures, dict) else 0
 
     try:
-        return status_of(f"adafocus {args.command}", work, debug=args.debug)
+        return status_of(f"adafocus {args.command}", work, debug=args.debug, flags=args.flags)
     finally:
         logging.getLogger().removeHandler(handler)
-
-
-def status_of(name: str, work: Callable[[], int], *, debug: bool = False) -> int:
-    """The status with which ``work`` ends; what stopped it is told in a line on standard error.
-
-    One of several processes that fails ends here and now. Else JAX would have it wait for the others, who wait for it
-    in the next step, until all are aborted.
-    """
-    try:
-        return work()
-    except UserError as error:
-        status, said = 2, str(error)
-    except ProcessLostError as error:
-        status, said = _TRY_AGAIN, str(error)
-    except KeyboardInterrupt:
-        status, said = 130, "interrupted"
-    except BrokenPipeError:  # the reader of our output left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception:
-        if not _is_one_of_several():
-            raise
-        status, said = 1, "failed"
-        debug = True
-    if debug:
-        traceback.print_exc()
-    print(f"{name}: {said}", file=sys.stderr)
-    if _is_one_of_several():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
-
-
-def _is_one_of_several() -> bool:
-    jax = sys.modules.get("jax")
-    return jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def _cache_compilation(wanted: bool) -> None:
@@ -151,16 +113,14 @@ def _cache_compilation(wanted: bool) -> None:
     jax.config.update("jax_compilation_cache_dir", folder if wanted else None)
 
 
-def _write_json(target: str, figures: Any) -> None:
-    text = json.dumps(figures, indent=2, default=float) + "\n"
+def _write_figures(target: str, figures: Any) -> None:
     if target == "-":
-        sys.stdout.write(text)
+        sys.stdout.write(json_text(figures))
         return
     try:
-        with open(target, "w", encoding="utf-8") as file:
-            file.write(text)
+        write_json(target, figures)
     except OSError as error:
-        raise UserError(f"cannot write --json {target}: {error.strerror}") from error
+        raise UserError(f"cannot write json={target}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

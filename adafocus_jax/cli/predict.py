@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.media.video import read_video
 from adafocus_jax.early_exit.thresholds import CRITERIA
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import BUDGET_FRAC, choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import make_predict_function
+from adafocus_jax.io import progress
 from adafocus_jax.predict.loading import add_checkpoint_arguments, load_model, round_up_to_devices
 from adafocus_jax.predict.videos import predict_videos, summary
 from adafocus_jax.types import VideoPrediction
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     policy = choose_policy(solved, args.criterion, args.budget) if solved else None
     entries, failures = [], []
     table = Table("video", *(f"top {k + 1}" for k in range(min(args.top, len(trained.classes)))))
-    with counted(len(args.videos), "predicting") as advance:
+    with progress("predicting", len(args.videos)) as advance:
         for path in args.videos:
             try:
                 (found,) = predict_videos(

@@ -9,7 +9,6 @@ import shlex
 from functools import partial
 from typing import Any
 
-from adafocus_jax.cli.progress import counted
 from adafocus_jax.data.datasets import DATASETS
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.prepare.beam import make_on_beam
@@ -195,7 +194,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _finalize(args: argparse.Namespace) -> PrepareSummary:
     if args.source:
         raise UserError(f"--finalize {args.finalize} goes without DATASET, SRC and OUT: drop {args.source}")
-    return finalize(args.finalize, max_skipped=args.max_skipped, threads=args.workers, meter=counted)
+    return finalize(args.finalize, max_skipped=args.max_skipped, threads=args.workers)
 
 
 def _prepare(args: argparse.Namespace) -> PrepareSummary:

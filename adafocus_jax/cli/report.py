@@ -10,13 +10,13 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from adafocus_jax.cli.progress import counted
 from adafocus_jax.config import make_model, train_options
 from adafocus_jax.data.batches.pipeline import eval_batches
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import choose_policy, stored_policies
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.flops import model_cost
+from adafocus_jax.io import progress
 from adafocus_jax.predict.loading import load_model, open_split, round_up_to_devices
 from adafocus_jax.predict.videos import source_predictions
 from adafocus_jax.types import VideoBatch, VideoPrediction
@@ -66,7 +66,7 @@ def _held_out(args: argparse.Namespace, data: Mapping[str, Any]) -> tuple[list[V
         source = open_split(data, data["val_split"])
         trained = load_model(argparse.Namespace(checkpoint=args.workdir, which="best"))
         count = min(args.videos, len(source))
-        with counted(count, "predicting") as advance:
+        with progress("predicting", count) as advance:
             batch = next(iter(eval_batches(source, trained.spec, batch_size=round_up_to_devices(count))))
             predict = make_predict_function(trained.model, trained.checkpoint.variables)
             found = predict_split(predict, [VideoBatch(**batch)], advance)

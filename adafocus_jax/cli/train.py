@@ -26,11 +26,11 @@ from adafocus_jax.config import (
 )
 from adafocus_jax.data.batches.clips import warn_of_flips
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, train_batches
-from adafocus_jax.data.records.storage import is_remote
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
+from adafocus_jax.io import is_remote
 from adafocus_jax.models import VideoModel
 from adafocus_jax.predict.loading import open_split, round_up_to_devices
 from adafocus_jax.train import TrainingDivergedError, TrainOptions, initialize_from, train

@@ -30,6 +30,8 @@ FREE_KEYS = (
     "train.peak_tflops",
 )
 """What may change when a run goes on, as it does not change the parameters."""
+DEFAULT_CLASSES = 200
+"""For figures of a model whose config leaves the classes to the data: as many as ActivityNet and Mini-Kinetics have."""
 
 
 def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:

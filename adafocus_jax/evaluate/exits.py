@@ -22,6 +22,7 @@ from adafocus_jax.early_exit.curves import SWEEP, Metric
 from adafocus_jax.early_exit.thresholds import CRITERIA
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
+from adafocus_jax.io import write_text
 
 POLICY_FILE = "early_exit.json"
 BUDGET_FRAC = 0.75
@@ -92,9 +93,7 @@ def choose_policy(
 def store_policies(folder: str | os.PathLike[str], policies: Iterable[ExitPolicy]) -> Path:
     """Writes the policies beside the checkpoints in ``folder``, for ``predict`` to find; returns their path."""
     path = Path(folder) / POLICY_FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(policies_to_json(policies), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, policies_to_json(policies))
     return path
 
 

@@ -21,6 +21,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import write_text
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ def _drop_later_rows(path: Path, start_step: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start_step]
     if kept != lines:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, "".join(kept))
 
 
 class Meter:

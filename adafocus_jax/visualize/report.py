@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-from adafocus_jax.visualize.files import jpeg_bytes, png_bytes, write_bytes
+from adafocus_jax.io import StrPath, write_text
+from adafocus_jax.visualize.files import jpeg_bytes, png_bytes
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Report:
     sections: tuple[Section, ...] = ()
 
 
-def write_report(path: str | os.PathLike[str], report: Report) -> None:
+def write_report(path: StrPath, report: Report) -> None:
     """Writes the report as one HTML file, pictures included."""
-    write_bytes(path, render_html(report).encode())
+    write_text(path, render_html(report))
 
 
 def render_html(report: Report) -> str:

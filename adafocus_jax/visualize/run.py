@@ -12,8 +12,8 @@ from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.checkpoint.read import DamagedCheckpointError, read_config, read_metrics, step_numbers
+from adafocus_jax.io import write_json
 from adafocus_jax.train.logger import METRICS_FILE
-from adafocus_jax.visualize.files import write_bytes
 
 EVALUATION_FOLDER = "evaluation"
 FIGURES_FILE = "figures.json"
@@ -81,7 +81,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
     """Writes what an evaluation found to ``folder``, for ``read_run`` to find."""
-    write_bytes(folder / FIGURES_FILE, (json.dumps(figures, indent=2, default=float) + "\n").encode())
+    write_json(folder / FIGURES_FILE, figures)
 
 
 def _metrics(step_folder: Path) -> dict[str, float] | None:

@@ -15,8 +15,9 @@ from adafocus_jax.data.media.video import DecodeError
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete
-from adafocus_jax.data.records.storage import CacheOptions, is_remote
+from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import is_remote
 
 SHORT_SIDE = 256
 """Pixels of a video's short side as it is read: that of records that ``adafocus prepare`` makes by default."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +14,9 @@ from adafocus_jax.data.prepare.manifest import Plan, read_plan
 from adafocus_jax.data.prepare.shards import Receipt, read_receipt
 from adafocus_jax.data.records.schema import SCRATCH
 from adafocus_jax.data.records.storage import file_checksum
-from adafocus_jax.data.records.writer import commit, partial_path, write_metadata
+from adafocus_jax.data.records.writer import write_metadata
 from adafocus_jax.errors import UserError
-
-ProgressMeter = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
-"""``with meter(total, what) as advance: advance(count)``: shows how far something is, in videos."""
-
-
-@contextlib.contextmanager
-def silent(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A ``ProgressMeter`` that shows nothing."""
-    yield lambda count: None
+from adafocus_jax.io import progress, writing
 
 
 @dataclass(frozen=True)
@@ -51,16 +40,13 @@ class PrepareSummary:
     """Time of this run alone."""
 
 
-def finalize(
-    out: str | Path, *, max_skipped: float = 0.01, threads: int | None = None, meter: ProgressMeter = silent
-) -> PrepareSummary:
+def finalize(out: str | Path, *, max_skipped: float = 0.01, threads: int | None = None) -> PrepareSummary:
     """Checks every shard that the parts of ``out`` made against its receipt, byte by byte, and writes the metadata.
 
     Args:
       out: the folder of records; where each machine had its own, their contents, ``.prepare`` too, copied into one.
       max_skipped: share of all videos that may have failed to decode.
       threads: files to read at a time; None: one per core.
-      meter: shows progress.
 
     Raises:
       UserError: nothing was prepared there; a shard is missing, damaged, or made with other settings; too many
@@ -70,7 +56,7 @@ def finalize(
     out = Path(out)
     plan = read_plan(out)
     try:
-        _verify(out, _all_receipts(out, plan), threads or os.cpu_count() or 1, meter)
+        _verify(out, _all_receipts(out, plan), threads or os.cpu_count() or 1)
         return finish(out, plan, max_skipped, started)
     except OSError as error:
         raise UserError(f"finalizing {out} stopped: {error}; see to that and run the same again") from error
@@ -129,11 +115,11 @@ def summarize(
 
 def write_csv(out: Path, name: str, header: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
     """Writes a sorted table of text into the folder of records."""
-    text = io.StringIO()
-    csv.writer(text).writerows([header, *sorted(rows)])
-    partial = partial_path(out / SCRATCH, name)
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    commit(partial, out / name)
+    with (
+        writing(out / name, folder=out / SCRATCH) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows([header, *sorted(rows)])
 
 
 def _all_receipts(out: Path, plan: Plan) -> list[Receipt]:
@@ -148,9 +134,9 @@ def _all_receipts(out: Path, plan: Plan) -> list[Receipt]:
     return [receipt for receipt in made if receipt is not None]
 
 
-def _verify(out: Path, made: Sequence[Receipt], threads: int, meter: ProgressMeter) -> None:
+def _verify(out: Path, made: Sequence[Receipt], threads: int) -> None:
     total = sum(len(receipt.names) for receipt in made)
-    with ThreadPoolExecutor(threads) as pool, meter(total, "verifying") as advance:
+    with ThreadPoolExecutor(threads) as pool, progress("verifying", total) as advance:
         checksums = pool.map(file_checksum, [out / receipt.shard for receipt in made])
         for receipt, checksum in zip(made, checksums, strict=True):
             if checksum != receipt.sha256:

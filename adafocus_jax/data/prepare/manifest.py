@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import Any
 from adafocus_jax.data.datasets import DatasetTable
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.records.schema import SCRATCH, About, shard_name
-from adafocus_jax.data.records.writer import commit, partial_path
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import writing
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,8 @@ def claim(out: Path, plan: Plan) -> None:
     """
     path = out / SCRATCH / "plan.json"
     if not path.is_file():
-        _create(path, asdict(plan))
+        with writing(path, overwrite=False) as partial:
+            partial.write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
     begun = read_plan(out)
     changes = [
         f"--{name.replace('_', '-')} {begun.settings.get(name)}, now {value}"
@@ -109,30 +108,3 @@ def read_plan(out: Path) -> Plan:
         raise UserError(f"nothing was prepared in {out}: there is no {path}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}): remove it, and run adafocus prepare again") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file that is there whole or not at all; ``path`` lies in the scratch folder."""
-    commit(_write_partial(path, content), path)
-
-
-def _create(path: Path, content: Any) -> None:
-    """Writes a JSON file unless another process was first."""
-    partial = _write_partial(path, content)
-    try:
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(partial, path)
-    except (
-        OSError
-    ):  # No hard links here. Of two at once the last then wins, and receipts tell the plans apart.
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_partial(path: Path, content: Any) -> Path:
-    partial = partial_path(path.parent, path.name)
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return partial

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import multiprocessing
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -16,21 +14,16 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-from rich.text import Text
-
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
-from adafocus_jax.data.prepare.manifest import Plan, write_json
+from adafocus_jax.data.prepare.manifest import Plan
 from adafocus_jax.data.records.schema import SCRATCH, encode_frame, encode_record, record_features
 from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
-
-logger = logging.getLogger(__name__)
+from adafocus_jax.io import progress, remove_partials, write_json
 
 _POLL_SEC = 0.2
 _NOT_BEGUN = -1
@@ -107,8 +100,8 @@ class ShardJob:
           OSError: the shard cannot be written.
           UserError: a package that reads this kind of file is not installed.
         """
-        with _alone(self.path) as mine:
-            if mine and self.receipt() is None:
+        with _try_lock(self.path) as locked:
+            if locked and self.receipt() is None:
                 yield from self._make()
         yield len(self.entries)
 
@@ -160,8 +153,8 @@ def make_jobs(
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether this process alone may make the shard. The system frees the lock when its holder ends, however."""
+def _try_lock(path: Path) -> Iterator[bool]:
+    """Yields whether this process got the lock of the shard. The system frees it when its holder ends, however."""
     scratch = path.parent / SCRATCH
     with open(scratch / f"{path.name}.lock", "w") as file:
         try:
@@ -172,8 +165,8 @@ def _alone(path: Path) -> Iterator[bool]:
         except OSError:
             pass  # A file system without locks: two at once would write the same bytes, each in a file of its own.
         else:
-            for left_behind in scratch.glob(f"{path.name}.*partial"):
-                left_behind.unlink()
+            for file in (path, receipt_path(path)):
+                remove_partials(file, scratch)
         yield True
 
 
@@ -190,7 +183,8 @@ def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
         return
     context = multiprocessing.get_context("spawn")
     positions = context.RawArray("q", [_NOT_BEGUN] * len(jobs))
-    with _Tracker(jobs, positions) as tracker:
+    with progress("preparing", sum(len(job.entries) for job in jobs)) as advance:
+        tracker = _Tracker(jobs, positions, advance)
         if workers == 0:
             for number, job in enumerate(jobs):
                 for position in job.make():
@@ -240,41 +234,21 @@ def _make_in_worker(number: int, job: ShardJob) -> None:
                 return
 
 
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} videos/s")
-
-
 class _Tracker:
-    """Progress over the videos of all jobs: a bar on a terminal, a line per tenth elsewhere."""
+    """Adds up what the workers have done."""
 
-    def __init__(self, jobs: Sequence[ShardJob], positions: Sequence[int]) -> None:
+    def __init__(
+        self, jobs: Sequence[ShardJob], positions: Sequence[int], advance: Callable[[int], None]
+    ) -> None:
         """``positions[job]``: how many videos the job has dealt with; shared with the workers."""
-        self._jobs, self._positions = jobs, positions
-        self._total = sum(len(job.entries) for job in jobs)
-        self._tenths = 0
-        self._start = time.monotonic()
-        console = Console(stderr=True)
-        columns = (BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
-        self._bar = Progress("preparing", *columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=self._total)
-
-    def __enter__(self) -> _Tracker:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._jobs, self._positions, self._advance = jobs, positions, advance
+        self._done = 0
 
     def refresh(self) -> None:
-        """Shows what the workers have done by now."""
+        """Reports what was done since the last call."""
         done = sum(max(position, 0) for position in self._positions)
-        self._bar.update(self._task, completed=done)
-        if self._bar.disable and done * 10 // self._total > self._tenths:
-            self._tenths = done * 10 // self._total
-            rate = done / (time.monotonic() - self._start)
-            left = (self._total - done) / rate
-            logger.info("prepared %d of %d videos, %.1f videos/s, %.0f s left", done, self._total, rate, left)
+        self._advance(done - self._done)
+        self._done = done
 
     def current(self) -> str:
         """The videos being read: at most one per worker."""

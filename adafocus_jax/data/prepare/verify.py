@@ -16,13 +16,13 @@ from typing import Any
 import simplejpeg
 import tensorflow_datasets as tfds
 
-from adafocus_jax.data.prepare.finish import ProgressMeter, silent
 from adafocus_jax.data.prepare.shards import receipt_path
 from adafocus_jax.data.records.reader import Record, RecordSource, read_info
 from adafocus_jax.data.records.schema import CHECKSUMS, RecordError, is_complete
 from adafocus_jax.data.records.shard_cache import fetch_metadata, read_checksums
-from adafocus_jax.data.records.storage import fetch_file, file_checksum, is_remote
+from adafocus_jax.data.records.storage import fetch_file, file_checksum
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import is_remote, progress
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,6 @@ def inspect_records(
     *,
     decode: bool = False,
     threads: int | None = None,
-    meter: ProgressMeter = silent,
 ) -> Inspection:
     """Reads every byte of a folder of records: checksums of files and records, features, labels.
 
@@ -103,21 +102,18 @@ def inspect_records(
       directory: the folder, perhaps remote; of that, a shard at a time and thread is fetched, and not kept.
       decode: decode every JPEG image, too.
       threads: files to read at a time; None: one per core.
-      meter: shows progress.
 
     Raises:
       UserError: there are no finished records, or remote metadata do not come.
     """
     if not is_remote(directory):
-        return _inspect(Path(directory), None, decode, threads, meter)
+        return _inspect(Path(directory), None, decode, threads)
     url = str(directory).rstrip("/")
     with tempfile.TemporaryDirectory() as root:
-        return _inspect(fetch_metadata(url, Path(root))[0], url, decode, threads, meter)
+        return _inspect(fetch_metadata(url, Path(root))[0], url, decode, threads)
 
 
-def _inspect(
-    directory: Path, url: str | None, decode: bool, threads: int | None, meter: ProgressMeter
-) -> Inspection:
+def _inspect(directory: Path, url: str | None, decode: bool, threads: int | None) -> Inspection:
     sums, damage = _check_metadata(directory) if is_complete(directory) else ({}, [])
     if damage:
         return Inspection(directory.name, (), {}, {}, damage)
@@ -133,7 +129,7 @@ def _inspect(
         return _check_shard(shard[1], classes, max_labels, decode)
 
     total = sum(shard.length for _, shard in shards)
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool, meter(total, "inspecting") as advance:
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool, progress("inspecting", total) as advance:
         for (split, shard), (found, wrong) in zip(shards, pool.map(check, shards), strict=True):
             contents[split].merge(found)
             damage += wrong

@@ -16,8 +16,8 @@ from array_record.python.array_record_module import ArrayRecordReader
 from adafocus_jax.data.records.reader import open_shard
 from adafocus_jax.data.records.schema import CHECKSUMS, SCRATCH
 from adafocus_jax.data.records.storage import fetch_file
-from adafocus_jax.data.records.writer import commit, partial_path
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import commit, remove_partials, writing
 
 
 def read_checksums(file: Path) -> dict[str, str]:
@@ -51,7 +51,7 @@ def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
             digest = hashlib.sha256(url.encode() + listing.read_bytes()).hexdigest()
             folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
             (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
-            os.replace(listing, folder / CHECKSUMS)
+            commit(listing, folder / CHECKSUMS)
             # All are there, or the next one to ask fetches what is not.
             names = [name for name in sums if "array_record" not in name and not (folder / name).exists()]
             for name in names:
@@ -107,14 +107,9 @@ class ShardCache:
         self._make_room(path)
 
     def _fetch(self, path: Path) -> None:
-        for left_behind in (self.folder / SCRATCH).glob(f"{path.name}.*partial"):
-            left_behind.unlink()
-        partial = partial_path(self.folder / SCRATCH, path.name)
-        try:
+        remove_partials(path, self.folder / SCRATCH)
+        with writing(path, folder=self.folder / SCRATCH) as partial:
             fetch_file(f"{self.url}/{path.name}", partial, self.checksums.get(path.name))
-            commit(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _make_room(self, kept: Path) -> None:
         """Removes the least recently used shards of the whole root, but for those that are being opened or fetched."""

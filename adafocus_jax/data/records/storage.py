@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import is_remote
 
 _WAITS_SEC = (0.5, 1.5, 4.5)
 """Between one attempt to fetch a file and the next."""
@@ -20,15 +20,6 @@ _PACKAGES = {
     **dict.fromkeys(("s3", "s3a"), "'adafocus_jax[s3]'"),
     **dict.fromkeys(("http", "https"), "aiohttp requests"),
 }
-
-
-def is_remote(path: str | Path) -> bool:
-    """Whether a path is an address, to be read through fsspec.
-
-    >>> is_remote("gs://bucket/records"), is_remote("/data/records")
-    (True, False)
-    """
-    return re.match(r"[a-z][a-z0-9+.-]*://", str(path), re.IGNORECASE) is not None
 
 
 def absolute(path: str) -> str:

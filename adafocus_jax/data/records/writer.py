@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +11,9 @@ from types import TracebackType
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from adafocus_jax.data.records.schema import INFO_FILE, CHECKSUMS, SCRATCH, About, record_features
+from adafocus_jax.data.records.schema import CHECKSUMS, INFO_FILE, SCRATCH, About, record_features
 from adafocus_jax.data.records.storage import file_checksum
+from adafocus_jax.io import commit, writing
 
 
 class ShardWriter:
@@ -28,9 +27,6 @@ class ShardWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._partial = partial_path(path.parent / SCRATCH, path.name)
-        # A group of one record per chunk makes random access cheap; JPEG does not compress further.
-        self._writer = ArrayRecordWriter(str(self._partial), "group_size:1,uncompressed")
 
     def write(self, record: bytes) -> None:
         """Appends a serialised record."""
@@ -38,21 +34,22 @@ class ShardWriter:
             self._writer.write(record)
 
     def __enter__(self) -> ShardWriter:
+        with contextlib.ExitStack() as stack:
+            partial = stack.enter_context(writing(self._path, folder=self._path.parent / SCRATCH))
+            # A group of one record per chunk makes random access cheap; JPEG does not compress further.
+            self._writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+            stack.push(self._close)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if error is not None:
-                with contextlib.suppress(RuntimeError):
-                    self._writer.close()
-                return
-            with self._as_os_error():
-                self._writer.close()
-            commit(self._partial, self._path)
-        finally:
-            self._partial.unlink(missing_ok=True)
+        self._stack.__exit__(kind, error, trace)
+
+    def _close(self, kind: object, error: BaseException | None, trace: object) -> None:
+        with self._as_os_error() if error is None else contextlib.suppress(RuntimeError):
+            self._writer.close()
 
     @contextlib.contextmanager
     def _as_os_error(self) -> Iterator[None]:
@@ -60,21 +57,6 @@ class ShardWriter:
             yield
         except RuntimeError as error:
             raise OSError(f"cannot write {self._path}: {str(error).split(';')[0]}") from error
-
-
-def partial_path(folder: Path, name: str) -> Path:
-    """A file in ``folder`` for what will be ``name``; no two writers, on whichever machines, get the same one."""
-    return folder / f"{name}.{uuid.uuid4().hex}.partial"
-
-
-def commit(partial: Path, path: Path) -> None:
-    """Makes a finished file durable and gives it its final name in one step."""
-    with open(partial, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
 
 
 def write_metadata(

@@ -16,6 +16,7 @@ from adafocus_jax.data.prepare.manifest import claim, read_plan
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import partial_path
 
 SMALL = {"size": 20, "workers": 0, "shards": 4, "val_fraction": 0.25}
 
@@ -120,7 +121,7 @@ def test_a_shard_in_other_hands_is_left_to_them(video_folder, tmp_path):
 
 def test_what_a_killed_writer_left_is_removed(video_folder, tmp_path):
     (tmp_path / ".prepare").mkdir()
-    left = tmp_path / ".prepare" / "videos-val.array_record-00002-of-00004.0123.partial"
+    left = partial_path("videos-val.array_record-00002-of-00004", tmp_path / ".prepare")
     left.write_bytes(b"half")
     prepare(video_folder, tmp_path, **SMALL)
     assert not left.exists()

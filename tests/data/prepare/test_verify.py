@@ -20,12 +20,11 @@ def copy(records, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("decode", [False, True])
-def test_what_is_in_whole_records(records, decode):
-    counts = []
-    found = inspect_records(records, decode=decode, meter=lambda total, what: _Meter(counts))
+def test_what_is_in_whole_records(records, decode, capsys):
+    found = inspect_records(records, decode=decode)
     assert (found.name, found.classes, found.damage) == ("videos", ("jump", "run", "walk"), [])
     assert found.traits == {"metric": "top1", "flip": True, "relabel": False}
-    assert sum(counts) == 15
+    assert capsys.readouterr().err == "inspecting: 15/15 videos\n"
     for split, contents in found.splits.items():
         read = list(open_records(records, split))
         assert contents.num_videos == len(read)
@@ -34,17 +33,6 @@ def test_what_is_in_whole_records(records, decode):
         assert sorted(contents.labels.elements()) == sorted(record.labels[0] for record in read)
         assert sorted(contents.lengths.elements()) == sorted(len(record.frames) for record in read)
         assert sorted(contents.sizes.elements()) == sorted(record.frame(0).shape[:2] for record in read)
-
-
-class _Meter:
-    def __init__(self, counts: list[int]) -> None:
-        self.counts = counts
-
-    def __enter__(self):
-        return self.counts.append
-
-    def __exit__(self, *_):
-        return None
 
 
 def test_a_flipped_byte_is_found_wherever_it_is(copy):

@@ -1,3 +1,4 @@
+import contextlib
 import pickle
 import shutil
 import subprocess
@@ -136,7 +137,9 @@ def test_a_shard_is_there_whole_or_not_at_all(tmp_path):
     assert not list((tmp_path / ".prepare").iterdir())
 
 
-def test_a_folder_that_takes_no_files(tmp_path):
+def test_a_folder_that_takes_no_files(tmp_path, monkeypatch):
+    nowhere = contextlib.nullcontext(tmp_path / "nowhere" / "shard")
+    monkeypatch.setattr("adafocus_jax.data.records.writer.writing", lambda *_, **__: nowhere)
     with (
         pytest.raises(OSError, match=r"cannot write .*shard: open"),
         ShardWriter(tmp_path / "shard") as writer,

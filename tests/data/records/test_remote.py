@@ -25,6 +25,7 @@ from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.shard_cache import ShardCache
 from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import partial_path
 
 SPEC = ClipSpec(num_candidates=2, image_size=8, resize=10)
 SHARDS, VIDEOS = 7, 15
@@ -211,7 +212,7 @@ def make_cache(bucket: Path, root: Path, num_shards: float) -> ShardCache:
 
 def test_a_shard_is_fetched_once_by_all_who_want_it_at_a_time(bucket, storage, tmp_path):
     cache, name = make_cache(bucket, tmp_path, 99), shards(bucket)[0].name
-    partial = cache.folder / ".prepare" / f"{name}.0123.partial"
+    partial = partial_path(name, cache.folder / ".prepare")
     partial.write_bytes(b"of a process that was killed")
     storage.trouble[:] = ["slow"]
     threads = [threading.Thread(target=cache.fetch, args=(name,)) for _ in range(8)]
