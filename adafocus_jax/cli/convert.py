@@ -17,7 +17,7 @@ from adafocus_jax.checkpoint.convert import convert_state_dict, count_classes, t
 from adafocus_jax.checkpoint.torch_files import read_state_dict, write_state_dict
 from adafocus_jax.cli.model_arguments import add_set_argument, model_arguments, set_model_arguments
 from adafocus_jax.config import base_config, for_classes, make_model
-from adafocus_jax.data.datasets.annotations import read_classes
+from adafocus_jax.data.datasets.classes import read_classes
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import MODELS, init_variables
 

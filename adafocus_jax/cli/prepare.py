@@ -99,6 +99,12 @@ def _add_source_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="cut videos to their annotated segments, where the data set has such",
     )
+    add(
+        "--columns",
+        type=lambda text: tuple(text.split(",")),
+        metavar="LIST",
+        help="what the columns of lists are, where that is not clear: path,label or path,frames,label; also start, end, -",
+    )
     add("--classes", metavar="FILE", help="class names, one per line: fixes their order; lists need it")
     add(
         "--val-fraction",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from adafocus_jax.config.checks import layer_groups
 from adafocus_jax.data.batches.clips import ClipSpec
-from adafocus_jax.data.datasets.annotations import mirrored_labels
+from adafocus_jax.data.datasets.mirrored import mirrored_labels
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import VideoModel, create_model
 from adafocus_jax.models.adafocus import AdaFocus

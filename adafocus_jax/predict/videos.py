@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.batches.clips import ClipSpec, ClipWriter
-from adafocus_jax.data.batches.pipeline import load_clip
-from adafocus_jax.data.batches.sampling import segment_indices
-from adafocus_jax.data.batches.sources import Source, VideoData
-from adafocus_jax.data.media.video import DecodeError
+from adafocus_jax.data.batches.clips import ClipSpec
+from adafocus_jax.data.batches.single import as_video, read_clip
+from adafocus_jax.data.batches.sources import Source
 from adafocus_jax.early_exit import ExitPolicy
-from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import usable_exits
 from adafocus_jax.evaluate.predict import PredictFunction, Predictions, predict_split
 from adafocus_jax.types import VideoBatch, VideoPrediction
@@ -46,12 +43,7 @@ def predict_videos(
       UserError: a file that is not there or does not decode, named.
     """
     for path in paths:
-        if not Path(path).is_file():
-            raise UserError(f"no such video: {path}")
-        try:
-            clip = load_clip(path, spec)
-        except DecodeError as error:
-            raise UserError(f"{path} does not decode: {error}") from error
+        clip = read_clip(as_video(path), spec)
         frames, glance = (
             None if part is None else np.broadcast_to(part[None], (batch_size, *part.shape))
             for part in (clip.frames, clip.glance)
@@ -81,28 +73,12 @@ def source_predictions(
     """
     for row in np.argsort(predictions.index)[:count].tolist():
         video = source[int(predictions.index[row])]
-        frames, times_sec = _test_frames(video, spec)
+        clip = read_clip(video, spec)
         found = video_prediction(
-            video.name, classes, frames, times_sec, predictions, row, exit_gflops, policy
+            video.name, classes, clip.frames, clip.times_sec, predictions, row, exit_gflops, policy
         )
         found.extra["true_class"] = ", ".join(source.classes[label] for label in video.labels)
         yield found
-
-
-def _test_frames(video: VideoData, spec: ClipSpec) -> tuple[np.ndarray, np.ndarray]:
-    """The candidates as ``eval_batches`` cuts them, ``[N, S, S, 3]`` uint8, and when they stand, ``[N]`` seconds."""
-    frames = np.empty((spec.num_candidates, spec.image_size, spec.image_size, 3), np.uint8)
-    writer, times, numbers = ClipWriter(spec, [frames], None), dict[int, float](), np.array([])
-
-    def choose(num_frames: int) -> list[int]:
-        nonlocal numbers
-        numbers = segment_indices(num_frames, spec.num_candidates)
-        return writer.choose(num_frames)
-
-    for frame in video.read(choose, writer.reduce):
-        writer.write(frame)
-        times[frame.number] = frame.time_sec
-    return frames, np.array([times[number] for number in numbers])
 
 
 def video_prediction(

@@ -32,7 +32,7 @@ SPEC = ClipSpec(num_candidates=3, image_size=8, resize=10)
 SKIP = {"on_bad_record": "skip", "max_bad_frac": 0.5}
 GOOD = 12
 BAD = (2, 3, 7)
-"""A JPEG that ends early, a label outside the classes, no record of ours. Their neighbours 4 and 8 stand in."""
+"""A JPEG that ends early, a label outside the classes, no record of ours. Their neighbours 4 and 8 replace them."""
 
 
 def made_record(seed: int, *, label: int | None = None, cut_short: bool = False) -> bytes:
@@ -127,7 +127,9 @@ def test_a_skipped_record_is_replaced_and_the_others_stay_as_they_are(good, dama
     threads=st.sampled_from([0, 2]),
 )
 @settings(deadline=None, max_examples=20)
-def test_what_stands_in_depends_on_seed_and_step_alone(damaged, start, length, processes, threads):
+def test_what_replaces_a_bad_record_depends_on_seed_and_step_alone(
+    damaged, start, length, processes, threads
+):
     expected = train(damaged, range(start + length), **SKIP)[start:]
     steps = range(start, start + length)
     assert_equal(train(damaged, steps, processes=processes, num_threads=threads, **SKIP), expected)
@@ -172,7 +174,7 @@ def test_a_set_without_any_good_record_stops(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"on_bad_record": "ignore"}, "give fail or skip"), ({"max_bad_frac": 2}, "share")],
+    [({"on_bad_record": "ignore"}, "give fail or skip"), ({"max_bad_frac": 2}, "give a fraction")],
 )
 def test_options_that_are_not_valid(good, options, message):
     with pytest.raises(UserError, match=message):

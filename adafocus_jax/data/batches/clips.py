@@ -99,7 +99,8 @@ class ClipWriter:
     def __init__(self, spec: ClipSpec, clips: Sequence[np.ndarray], rng: np.random.Generator | None) -> None:
         """``clips``: ``[n, S, S, 3]`` uint8 each, n frames spread evenly; ``rng`` None: as at test."""
         self._spec, self._clips, self._rng = spec, clips, rng
-        self._places: dict[int, list[np.ndarray]] = {}
+        self.places: dict[int, list[np.ndarray]] = {}
+        """Number of a frame to where it goes, once ``choose`` was called."""
         self._scratch = np.empty_like(clips[0][0])
         self.cut: Cut
         """The cut, once ``reduce`` was called."""
@@ -110,7 +111,7 @@ class ClipWriter:
         for clip in self._clips:
             for number, out in zip(segment_indices(num_frames, len(clip), self._rng), clip, strict=True):
                 places[int(number)].append(out)
-        self._places = dict(places)
+        self.places = dict(places)
         return sorted(places)
 
     def reduce(self, height: int, width: int) -> int:
@@ -121,7 +122,7 @@ class ClipWriter:
 
     def write(self, frame: Frame) -> None:
         """Cuts a frame into its places."""
-        first, *others = self._places[frame.number]
+        first, *others = self.places[frame.number]
         apply_cut(frame.pixels, self.cut, first, self._scratch)
         for place in others:
             np.copyto(place, first)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.datasets.annotations import Entry
+from adafocus_jax.data.datasets.entry import Entry
 from adafocus_jax.data.media.frame_folder import iter_folder
-from adafocus_jax.data.media.frames import Frame
+from adafocus_jax.data.media.frames import Deliver, Frame, at_once
 from adafocus_jax.data.media.kinds import Media, media_kind
 from adafocus_jax.data.media.limits import ReadLimits
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
@@ -79,7 +79,12 @@ def read_entry(
 
 
 def iter_chosen(
-    entry: Entry, choose: Callable[[int], Iterable[int]], *, short_side: int, options: ReadOptions
+    entry: Entry,
+    choose: Callable[[int], Iterable[int]],
+    *,
+    short_side: int,
+    options: ReadOptions,
+    deliver: Deliver = at_once,
 ) -> Iterator[Frame]:
     """Decodes the frames of an entry that ``choose(number of frames)`` names, and few others, one at a time.
 
@@ -89,6 +94,7 @@ def iter_chosen(
         turns out to be another: what comes then counts in place of what came before.
       short_side: of the frames in pixels.
       options: for folders of frames and volumes.
+      deliver: what frames have in place of pixels that are made later.
 
     Raises:
       DecodeError, UserError: as ``iter_entry``.
@@ -99,7 +105,12 @@ def iter_chosen(
         numbers[:] = choose(count)
         return numbers
 
-    part: dict[str, Any] = {"short_side": short_side, "segment": entry.segment, "limits": options.limits}
+    part: dict[str, Any] = {
+        "short_side": short_side,
+        "segment": entry.segment,
+        "limits": options.limits,
+        "deliver": deliver,
+    }
     match media_kind(entry.path):
         case Media.FRAMES:
             stamped = iter_folder(entry.path, options.frame_rate, **part, choose=wanted)
@@ -108,7 +119,9 @@ def iter_chosen(
         case Media.VIDEO:
             if entry.segment is None:
                 try:
-                    yield from iter_sparse(entry.path, choose, short_side=short_side, limits=options.limits)
+                    yield from iter_sparse(
+                        entry.path, choose, short_side=short_side, limits=options.limits, deliver=deliver
+                    )
                     return
                 except UnusualVideoError:
                     pass  # From the start, with care.

@@ -10,7 +10,9 @@ _CLOCKWISE = "clockwise"
 _COUNTER = re.compile(r"(counter|anti)[\s_-]*clockwise")
 # Words: runs of letters of one case, with a capital before small ones, as in ``turnLeft`` and ``TURN_LEFT2``.
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_]+")
-_SYMMETRIC = re.compile(r"\b(left[\W_]*(and|or|n|&|/|-)?[\W_]*right|right[\W_]*(and|or|n|&|/|-)?[\W_]*left)\b")
+_SYMMETRIC = re.compile(
+    r"\b(left[\W_]*(and|or|n|&|/|-)?[\W_]*right|right[\W_]*(and|or|n|&|/|-)?[\W_]*left)\b"
+)
 
 
 def mirrored_labels(classes: Sequence[str]) -> tuple[int, ...]:
@@ -59,5 +61,7 @@ def _mirrored_keys(name: str) -> list[str]:
     """The keys that the counterpart may have, the likeliest first; none that is the name's own."""
     words = _WORD.sub(lambda word: _SWAPS.get(word[0].casefold(), word[0]), name)
     letters = re.sub("left|right", lambda word: _SWAPS[word[0]], name.casefold())
-    turned = _COUNTER.sub("\0", words.casefold()).replace(_CLOCKWISE, "counterclockwise").replace("\0", _CLOCKWISE)
+    turned = (
+        _COUNTER.sub("\0", words.casefold()).replace(_CLOCKWISE, "counterclockwise").replace("\0", _CLOCKWISE)
+    )
     return [key for key in map(_key, (turned, letters)) if key != _key(name)]

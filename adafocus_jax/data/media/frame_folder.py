@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
 
-from adafocus_jax.data.media.frames import DecodeError, Shown
+from adafocus_jax.data.media.frames import DecodeError, Deliver, Shown, at_once
 from adafocus_jax.data.media.kinds import image_number
 from adafocus_jax.data.media.limits import ReadLimits
 from adafocus_jax.data.media.orientation import UPRIGHT, Orientation, of_jpeg
@@ -28,7 +30,8 @@ def iter_folder(
     segment: tuple[float, float] | None = None,
     choose: Callable[[int], Iterable[int]] | None = None,
     limits: ReadLimits | None = None,
-) -> Iterator[tuple[float, np.ndarray]]:
+    deliver: Deliver = at_once,
+) -> Iterator[tuple[float, Any]]:
     """Yields ``(time in seconds, frame [H, W, 3] uint8 RGB)`` of a folder of images, by number, all of one size.
 
     Image n stands (n − first number) / ``frame_rate`` seconds after the first: images that are not there leave a
@@ -43,6 +46,7 @@ def iter_folder(
       segment: start and end in seconds.
       choose: from the number of images, of those that the rest leaves, to the ones to decode; None: all.
       limits: how large the video may be; None: the defaults.
+      deliver: what to yield in place of pixels that are made later.
 
     Raises:
       DecodeError: no images, images of several series, one that does not decode or is too large; or the segment
@@ -50,6 +54,10 @@ def iter_folder(
     """
     limits = limits or ReadLimits()
     fit = same_size(short_side, limits)
+
+    def pixels(path: str) -> np.ndarray:
+        return fit(*read_image(path, limits))
+
     images = numbered_images(folder)
     first = images[0][0]
     limits.check_length(len(images), (images[-1][0] - first) / frame_rate)
@@ -59,7 +67,7 @@ def iter_folder(
     )
     left = choose_frames(shown, max_fps, segment)
     for time, path in pick(left, choose) if choose else left:
-        yield time, fit(*read_image(path, limits))
+        yield time, deliver(partial(pixels, path), 0)
 
 
 def numbered_images(folder: str | Path) -> list[tuple[int, str]]:

@@ -94,7 +94,9 @@ class Search:
     def end(self) -> None:
         """Says what was left out, if anything was."""
         if self._left_out:
-            parts = (f"{counts.total()} {reason} ({_named(counts)})" for reason, counts in self._left_out.items())
+            parts = (
+                f"{counts.total()} {reason} ({_named(counts)})" for reason, counts in self._left_out.items()
+            )
             log.info("%s: left out %s", self._what, "; ".join(parts))
 
 

@@ -42,16 +42,21 @@ def rgb_converter(
     return convert
 
 
-def same_size(
-    short_side: int | None, limits: ReadLimits
-) -> Callable[[np.ndarray, Orientation, float], np.ndarray]:
-    """Turns images ``[H, W, 3]`` upright and resizes them to the size that the first sets with ``short_side``.
+def decoded_bytes(frame: av.VideoFrame) -> int:
+    """Memory of a decoded frame that is not yet converted."""
+    return sum(plane.buffer_size for plane in frame.planes)
 
-    The last argument is the width / height of the stored pixels: a picture gets wider by it, or less wide.
+
+def same_size(short_side: int | None, limits: ReadLimits | None = None) -> Callable[..., np.ndarray]:
+    """Makes images ``[H, W, 3]`` upright, and all of the size that the first sets with ``short_side``.
+
+    ``fit(image, orientation, pixel_aspect)``: pixels that are stored ``pixel_aspect`` times as wide as high make the
+    picture wider by that.
 
     Raises:
       DecodeError: the first image is larger than ``limits`` allow.
     """
+    most = limits or ReadLimits()
     size: tuple[int, int] | None = None
 
     def fit(image: np.ndarray, orientation: Orientation = UPRIGHT, pixel_aspect: float = 1.0) -> np.ndarray:
@@ -59,9 +64,9 @@ def same_size(
         if size is None:
             shape = image.shape[0], max(1, round(image.shape[1] * pixel_aspect))
             height, width = shape[::-1] if orientation.transpose else shape
-            limits.check_size(height, width)
+            most.check_size(height, width)
             size = (height, width) if short_side is None else scaled_to_short_side(height, width, short_side)
-            limits.check_size(*size)
+            most.check_size(*size)
         return resize(np.ascontiguousarray(orientation.apply(image)), *size)
 
     return fit

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import av
 
 from adafocus_jax.data.media.container import open_video, pixel_aspect
-from adafocus_jax.data.media.frames import Frame
+from adafocus_jax.data.media.frames import Deliver, Frame, at_once
 from adafocus_jax.data.media.limits import ReadLimits
-from adafocus_jax.data.media.picture import rgb_converter
+from adafocus_jax.data.media.picture import decoded_bytes, rgb_converter
 
 _MAX_BYTES = 64 * 2**20  # of a file that is held in memory
 
@@ -19,7 +20,12 @@ class UnusualVideoError(Exception):
 
 
 def iter_sparse(
-    path: str, choose: Callable[[int], Iterable[int]], *, short_side: int, limits: ReadLimits
+    path: str,
+    choose: Callable[[int], Iterable[int]],
+    *,
+    short_side: int,
+    limits: ReadLimits,
+    deliver: Deliver = at_once,
 ) -> Iterator[Frame]:
     """Yields the chosen frames, exactly those of ``video.read_chosen``, in less time and one at a time.
 
@@ -31,6 +37,7 @@ def iter_sparse(
       choose: from the number of frames to the numbers wanted, each once, increasing.
       short_side: of the frames in pixels.
       limits: how large the video may be.
+      deliver: what to yield in place of pixels that are converted later.
 
     Raises:
       UnusualVideoError: the file is of another codec, large, interlaced, damaged or in any way unusual, which may
@@ -51,7 +58,8 @@ def iter_sparse(
             frame = next(frames, None)
             if frame is None or frame.pts != stamps[number] or frame.is_corrupt or frame.interlaced_frame:
                 raise UnusualVideoError(path)
-            yield Frame(number, (stamps[number] - stamps[0]) * second, convert(frame))
+            pixels = deliver(partial(convert, frame), decoded_bytes(frame))
+            yield Frame(number, (stamps[number] - stamps[0]) * second, pixels)
 
 
 def _packets(

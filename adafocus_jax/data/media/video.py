@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -15,9 +16,9 @@ from av.format import Flags
 from adafocus_jax.data.media.clock import Clock
 from adafocus_jax.data.media.container import open_video, pixel_aspect
 from adafocus_jax.data.media.deinterlace import deinterlaced
-from adafocus_jax.data.media.frames import DecodeError, Picture, Shown
+from adafocus_jax.data.media.frames import DecodeError, Deliver, Picture, Shown, at_once
 from adafocus_jax.data.media.limits import ReadLimits
-from adafocus_jax.data.media.picture import rgb_converter
+from adafocus_jax.data.media.picture import decoded_bytes, rgb_converter
 
 # A stream that ends before this share of the length it states has lost its end.
 _MIN_DECODED_FRAC = 0.8
@@ -154,11 +155,12 @@ def read_chosen(
     short_side: int | None = None,
     segment: tuple[float, float] | None = None,
     limits: ReadLimits = _GENEROUS,
+    deliver: Deliver = at_once,
 ) -> ChosenFrames:
     """Decodes a video, but converts and keeps only the frames that ``choose(number of frames)`` names.
 
     Memory is that of the chosen frames, however long the video is. A ``segment`` (see ``iter_frames``) is decoded
-    twice: how many frames it has is known only then.
+    twice: how many frames it has is known only then. ``deliver`` says what to return in place of pixels.
 
     Raises:
       DecodeError: as ``iter_frames``.
@@ -167,13 +169,13 @@ def read_chosen(
     while True:
         numbers = list(choose(expected))
         wanted = set(numbers)
-        kept: dict[int, tuple[float, np.ndarray]] = {}
+        kept: dict[int, tuple[float, Any]] = {}
         with open_video(path, limits) as (container, stream):
             convert, count = rgb_converter(short_side, pixel_aspect(stream), limits), 0
             start = _seek(path, segment[0], container, stream, limits) if segment else None
             for time, frame in choose_frames(_decode(container, stream, limits, start), None, segment):
                 if count in wanted:
-                    kept[count] = time, convert(frame)
+                    kept[count] = time, deliver(partial(convert, frame), decoded_bytes(frame))
                 count += 1
         if count == expected:
             times, frames = zip(*(kept[number] for number in numbers), strict=True)

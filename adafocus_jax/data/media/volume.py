@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.media.frames import DecodeError, Shown
+from adafocus_jax.data.media.frames import DecodeError, Deliver, Shown, at_once
 from adafocus_jax.data.media.limits import ReadLimits
 from adafocus_jax.data.media.picture import same_size
 from adafocus_jax.data.media.video import choose_frames, pick
@@ -28,7 +29,8 @@ def iter_slices(
     segment: tuple[float, float] | None = None,
     choose: Callable[[int], Iterable[int]] | None = None,
     limits: ReadLimits | None = None,
-) -> Iterator[tuple[float, np.ndarray]]:
+    deliver: Deliver = at_once,
+) -> Iterator[tuple[float, Any]]:
     """Yields ``(time in seconds, slice [H, W, 3] uint8, grey)`` of a NIfTI volume, one slice a second.
 
     grey = 255 · clip((intensity − low) / (high − low), 0, 1). The volume is turned upright first, so that ``axis`` is
@@ -43,6 +45,7 @@ def iter_slices(
       segment: start and end in slices.
       choose: from the number of slices to those to yield; None: all.
       limits: how many slices of which size there may be; None: the defaults.
+      deliver: what to yield in place of pixels that are made later.
 
     Raises:
       DecodeError: not a NIfTI volume of three dimensions, one that is too large, or the segment reaches out of it.
@@ -52,12 +55,16 @@ def iter_slices(
     intensities = np.moveaxis(_load(path, limits), axis, 0)
     low, high = map(float, window or np.percentile(intensities, _PERCENTILES))
     fit = same_size(short_side, limits)
+
+    def pixels(plane: np.ndarray) -> np.ndarray:
+        share = np.clip((plane.astype(np.float64) - low) / max(high - low, _TINY), 0, 1)
+        grey = np.rint(255 * np.rot90(share)).astype(np.uint8)
+        return fit(np.repeat(grey[..., None], 3, axis=-1))
+
     shown = (Shown(float(number), number + 1.0, plane) for number, plane in enumerate(intensities))
     left = choose_frames(shown, max_fps, segment)
     for time, plane in pick(left, choose) if choose else left:
-        share = np.clip((plane.astype(np.float64) - low) / max(high - low, _TINY), 0, 1)
-        grey = np.rint(255 * np.rot90(share)).astype(np.uint8)
-        yield time, fit(np.repeat(grey[..., None], 3, axis=-1))
+        yield time, deliver(partial(pixels, plane), plane.nbytes)
 
 
 def _load(path: str | Path, limits: ReadLimits) -> np.ndarray:

@@ -37,10 +37,17 @@ class Record:
     labels: tuple[int, ...]
     name: str
     fps: float
-    times_sec: np.ndarray
-    """``[T]`` float32: where the frames stand in the video."""
     where: str
     """Shard, position and video, for error messages."""
+    stored_times_sec: np.ndarray | None = None
+    """``[T]`` float32; None in records of version 0.1."""
+
+    @property
+    def times_sec(self) -> np.ndarray:
+        """``[T]`` float: where the frames stand in the video."""
+        if self.stored_times_sec is None:
+            return np.arange(len(self.frames)) / self.fps
+        return self.stored_times_sec
 
     def frame(self, number: int) -> np.ndarray:
         """Decodes frame ``number``: ``[H, W, 3]`` uint8 RGB.
@@ -138,15 +145,13 @@ class RecordSource:
         where = f"{where} (video {name})"
         if not frames or len(frames) != fields["num_frames"] or not fps > 0:
             raise RecordError(f"{where} states {fields['num_frames']} frames and has {len(frames)}")
-        if not len(times_sec):  # a record of version 0.1
-            times_sec = np.arange(len(frames), dtype=np.float32) / np.float32(fps)
-        if len(times_sec) != len(frames):
+        if len(times_sec) not in (0, len(frames)):
             raise RecordError(f"{where} has {len(frames)} frames and {len(times_sec)} times")
         if not labels or not all(0 <= label < len(self.classes) for label in labels):
             raise RecordError(f"{where} has labels {labels}, valid are 0…{len(self.classes) - 1}")
         if len(labels) > self.max_labels:
             raise RecordError(f"{where} has {len(labels)} labels, not {self.max_labels} or less")
-        return Record(frames, labels, name, fps, times_sec, where)
+        return Record(frames, labels, name, fps, where, times_sec if len(times_sec) else None)
 
 
 def open_shard(file: str) -> ArrayRecordReader:

@@ -12,7 +12,7 @@ from adafocus_jax.data.batches.cuts import apply_cut, reduced
 from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.batches.sources import open_data
-from adafocus_jax.data.datasets.annotations import mirrored_labels
+from adafocus_jax.data.datasets.mirrored import mirrored_labels
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import Record
 from adafocus_jax.data.records.schema import encode_frame

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, load_clip, train_batches
-from adafocus_jax.data.media.video import DecodeError
+from adafocus_jax.data.batches.clips import ClipSpec
+from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.data.records.schema import (
     RecordError,
@@ -316,28 +316,6 @@ def is_alive(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def test_load_clip_is_the_evaluation_clip(records, video_folder):
-    source = open_records(records, "val")
-    spec = ClipSpec(num_candidates=5, image_size=16, resize=20)
-    batch = next(eval_batches(source, spec, batch_size=4, **QUIET))
-    for index in range(len(source)):
-        record = source[index]
-        clip = load_clip(video_folder / record.name, spec)
-        assert clip.frames.dtype == np.uint8
-        # The record went through JPEG.
-        difference = np.abs(clip.frames.astype(int) - batch["frames"][index])
-        assert difference.mean() < 3
-        total = len(record.frames)
-        expected = record.times_sec[[(2 * j + 1) * total // 10 for j in range(5)]]
-        np.testing.assert_allclose(clip.times_sec, expected, atol=1e-3)
-
-
-def test_load_clip_of_no_video(tmp_path):
-    (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(DecodeError, match="not a readable video"):
-        load_clip(tmp_path / "text.mp4", SPEC)
 
 
 def test_the_run_ends_where_it_should(source):
