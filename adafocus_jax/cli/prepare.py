@@ -103,7 +103,7 @@ def _add_source_flags(parser: argparse.ArgumentParser) -> None:
         "--columns",
         type=lambda text: tuple(text.split(",")),
         metavar="LIST",
-        help="what the columns of lists are, where that is not clear: path,label or path,frames,label; also start, end, -",
+        help="what the columns of lists are, if not path,label: path,frames,label; also start, end, and - to skip",
     )
     add("--classes", metavar="FILE", help="class names, one per line: fixes their order; lists need it")
     add(
@@ -214,6 +214,7 @@ def _prepare(args: argparse.Namespace) -> PrepareSummary:
         quality=args.quality,
         read=ReadOptions(args.frame_rate, args.axis, tuple(args.window) if args.window else None),
         classes=args.classes,
+        columns=args.columns,
         trim=args.trim,
         val_fraction=args.val_fraction,
         val_src=args.val_src,

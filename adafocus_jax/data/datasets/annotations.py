@@ -63,8 +63,8 @@ def read_splits(
             f"the list {lists[0]} needs a class file, one class name per line: give classes=FILE, its path"
         )
     # Lists are read together: which numbers their labels have shows in all of them.
-    roots = {file: file.parent if videos is None else videos for file in lists}
-    listed = dict(zip(lists, read_lists_of(roots, classes, columns), strict=True)) if classes else {}
+    roots = {file: Path(file.parent if videos is None else videos) for file in lists}
+    listed = dict(zip(roots, read_lists_of(roots, classes, columns), strict=True)) if classes else {}
     names = classes.names if classes else None
     entries = []
     for source in sources:

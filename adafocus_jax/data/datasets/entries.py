@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,7 @@ class ReadOptions:
     """Of volumes: along which slices follow each other. 0: left to right, 1: back to front, 2: bottom to top."""
     window: tuple[float, float] | None = None
     """Of volumes: the intensities shown black and white; None: the percentiles 1 and 99 of each volume."""
-    limits: ReadLimits = ReadLimits()
+    limits: ReadLimits = field(default_factory=ReadLimits)
     """How large a video may be, of any kind."""
 
     def __post_init__(self) -> None:

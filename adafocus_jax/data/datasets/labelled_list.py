@@ -20,7 +20,7 @@ COLUMNS = ("path", "frames", "start", "end", "label", "-")
 """What a column of a list may be; ``frames``, the number of frames, and ``-`` are not used."""
 
 _WORDS = {
-    "path": r"path|file|file_?names?|videos?|video_?(path|name|id)|clip|name|id",
+    "path": r"path|file|file_?names?|videos?|(video|youtube)_?(path|name|id)|clip|name|id",
     "frames": r"(num_?|n_?|total_?)?(of_?)?frames|frame_?(count|num)|length",
     "start": r"start|(start|begin)_?(time|sec)|time_?start",
     "end": r"end|end_?(time|sec)|time_?end",
@@ -34,11 +34,11 @@ Rows = list[tuple[int, list[str]]]
 def read_list(list_file: str | Path, root: str | Path, classes: Sequence[str] | ClassFile) -> list[Entry]:
     """The videos of one list: see ``read_lists_of``."""
     found = classes if isinstance(classes, ClassFile) else ClassFile(tuple(classes))
-    return read_lists_of({list_file: root}, found)[0]
+    return read_lists_of({Path(list_file): Path(root)}, found)[0]
 
 
 def read_lists_of(
-    lists: Mapping[str | Path, str | Path], classes: ClassFile, columns: Sequence[str] | None = None
+    lists: Mapping[Path, Path], classes: ClassFile, columns: Sequence[str] | None = None
 ) -> list[list[Entry]]:
     """The videos of lists of ``path,label[,label…]`` lines, one list of entries each.
 
@@ -61,17 +61,20 @@ def read_lists_of(
     names = {name: number for number, name in enumerate(classes.names)}
     tables = []
     for file, root in lists.items():
-        if not Path(root).is_dir():
+        if not root.is_dir():
             raise UserError(f"no such folder: {root}")
-        rows, header = _without_header(read_rows(file), Path(root), names)
+        rows, header = _without_header(read_rows(file), root, names)
+        if (columns or header or ["path"])[0] != "path":
+            rows = _without_header(read_rows(file, path_first=False), root, names)[0]
         if not rows:
             raise UserError(f"the list {file} names no videos: it must hold lines of path,label")
         order = columns or header or _guess_columns(file, rows, classes)
         tables.append([ListRow(f"{file}, line {line}", fields, order, names) for line, fields in rows])
     used = [label for table in tables for row in table for label in row.labels]
     numbers = names if all(label in names for label in used) else class_numbers(classes, used)
-    places = zip(lists, lists.values(), tables, strict=True)
-    return [_entries(file, Path(root), table, classes, numbers) for file, root, table in places]
+    return [
+        _entries(root, table, classes, numbers) for root, table in zip(lists.values(), tables, strict=True)
+    ]
 
 
 class ListRow:
@@ -108,8 +111,8 @@ def check_columns(columns: Sequence[str]) -> None:
         or ("start" in columns) != ("end" in columns)
     ):
         raise UserError(
-            f"columns={','.join(columns)} is not valid: give one path, perhaps frames, start and end, or - for what does "
-            "not count, and label, such as path,frames,label"
+            f"columns={','.join(columns)} is not valid: give one path, perhaps frames, start and end, or - for "
+            "what does not count, and label, such as path,frames,label"
         )
 
 
@@ -117,12 +120,17 @@ def _without_header(rows: Rows, root: Path, names: Mapping[str, int]) -> tuple[R
     """The rows below the header, and its columns; None: it names none that is known, or there is none."""
     if not rows or not _is_header(rows[0][1], root, names):
         return rows, None
-    known = [
-        next((c for c, words in _WORDS.items() if re.fullmatch(words, f.lower())), None) for f in rows[0][1]
-    ]
-    columns = ["label" if column is None else column for column in known]
-    is_whole = columns.count("path") == 1 and "label" in known and ("start" in columns) == ("end" in columns)
+    columns = [_column(field) for field in rows[0][1]]
+    if "path" not in columns:
+        columns[0] = "path"
+    is_whole = (
+        columns.count("path") == 1 and "label" in columns and ("start" in columns) == ("end" in columns)
+    )
     return rows[1:], columns if is_whole else None
+
+
+def _column(word: str) -> str:
+    return next((column for column, words in _WORDS.items() if re.fullmatch(words, word.lower())), "label")
 
 
 def _is_header(fields: list[str], root: Path, names: Mapping[str, int]) -> bool:
@@ -131,7 +139,7 @@ def _is_header(fields: list[str], root: Path, names: Mapping[str, int]) -> bool:
     return not Path(path).suffix and not reads_as_label and not (root / path).exists()
 
 
-def _guess_columns(file: str | Path, rows: Rows, classes: ClassFile) -> list[str]:
+def _guess_columns(file: Path, rows: Rows, classes: ClassFile) -> list[str]:
     """``path,label…`` or ``path,frames,label…``, whichever the lines allow."""
     plain = ["path", "label"]
     if not all(len(fields) > 2 and _COUNT.fullmatch(fields[1]) for _, fields in rows):
@@ -149,7 +157,10 @@ def _guess_columns(file: str | Path, rows: Rows, classes: ClassFile) -> list[str
 
 
 def class_numbers(classes: ClassFile, used: Sequence[str]) -> dict[str, int]:
-    """The class of each number in lists whose labels are ``used``. A class file that counts from 1 may come with lists that count from 0."""
+    """The class of each number in lists whose labels are ``used``.
+
+    A class file that counts from 1 may come with lists that count from 0: these have a label 0, and no last one.
+    """
     first, count = classes.first or 0, len(classes.names)
     if first == 1 and "0" in used and str(count) not in used:
         log.info("the class file counts from 1 and the lists from 0: label 0 is %s", classes.names[0])
@@ -158,7 +169,7 @@ def class_numbers(classes: ClassFile, used: Sequence[str]) -> dict[str, int]:
 
 
 def _entries(
-    file: str | Path, root: Path, table: Sequence[ListRow], classes: ClassFile, numbers: Mapping[str, int]
+    root: Path, table: Sequence[ListRow], classes: ClassFile, numbers: Mapping[str, int]
 ) -> list[Entry]:
     entries: list[Entry] = []
     listed: dict[str, str] = {}

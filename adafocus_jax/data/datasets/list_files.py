@@ -28,24 +28,24 @@ _BYTE_ORDER_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
 )
 
 
-def read_rows(list_file: str | Path) -> list[tuple[int, list[str]]]:
-    """``(line number, fields)`` of the lines that are not blank, the path first.
+def read_rows(list_file: str | Path, *, path_first: bool = True) -> list[tuple[int, list[str]]]:
+    """``(line number, fields)`` of the lines that are not blank.
 
     The delimiter is the first of tab, semicolon, comma and space that every line has behind its path. Fields may be
     quoted as in CSV; outer spaces and empty fields are dropped. A path may hold any sign, also the delimiter, if it
-    ends with the suffix of a video, or if what follows is numbers alone.
+    ends with the suffix of a video, or if what follows is numbers alone; not so where ``path_first`` is False.
 
     Raises:
       UserError: the file does not open, is not text, or has quotes that do not close.
     """
     lines = [(number, line.strip()) for number, line in enumerate(read_lines(list_file), 1) if line.strip()]
     for delimiter in _DELIMITERS:
-        if all(delimiter in _behind_path(text) for _, text in lines):
+        if all(delimiter in (_behind_path(text) if path_first else text) for _, text in lines):
             break
     rows = []
     for number, text in lines:
         try:
-            fields = [field.strip() for field in _fields(text, delimiter)]
+            fields = [field.strip() for field in (_fields if path_first else _split)(text, delimiter)]
         except csv.Error as error:
             raise UserError(
                 f"{list_file}, line {number} is not of the form path,label (unbalanced quotes?): {error}"
@@ -87,7 +87,8 @@ def read_lines(file: str | Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{file} is not UTF-8 or UTF-16 text (byte {error.object[error.start]:#04x} in line {line}): save it as UTF-8"
+            f"{file} is not UTF-8 or UTF-16 text (byte {error.object[error.start]:#04x} in line {line}): "
+            "save it as UTF-8"
         ) from error
     if "\0" in text:
         raise UserError(f"{file} is not UTF-8 or UTF-16 text, but has zero bytes: give a text file")

@@ -19,8 +19,8 @@ def mirrored_labels(classes: Sequence[str]) -> tuple[int, ...]:
     """The class that each class becomes when its video is mirrored: the one with left and right exchanged.
 
     The words may be written in any case and any of the usual spellings (``swipe_left``, ``TurnLeft``, ``left-arm``,
-    ``swipeleft``, ``arm_L``); clockwise and counterclockwise are exchanged, too. A class whose counterpart is not a class stays
-    itself: ``one_sided`` names those.
+    ``swipeleft``, ``arm_L``); clockwise and counterclockwise are exchanged, too. A class whose counterpart is not a
+    class stays itself: ``one_sided`` names those.
 
     >>> mirrored_labels(("Swiping Left", "Swiping Right", "Stop", "Pushing from left to right"))
     (1, 0, 2, 3)

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import av
 from av.stream import Disposition
@@ -33,7 +34,7 @@ def open_video(
         frames are larger than ``limits`` allow.
     """
     with _open(path, limits) as container:
-        stream = container.streams.best("video")
+        stream = cast("av.VideoStream | None", container.streams.best("video"))
         if stream is None or Disposition.attached_pic in Disposition(stream.disposition):
             raise DecodeError("no video stream")
         decoder = stream.codec_context

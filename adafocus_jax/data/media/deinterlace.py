@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import cast
 
 import av
 from av.filter import Graph
@@ -42,7 +44,7 @@ def _graph(frame: av.VideoFrame) -> Graph:
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
     )
     filters = source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
-    for left, right in zip(filters, filters[1:], strict=False):
+    for left, right in pairwise(filters):
         left.link_to(right)
     graph.configure()
     return graph
@@ -58,4 +60,4 @@ def _drain(
             picture = graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        yield Shown(*waiting.popleft(), picture)
+        yield Shown(*waiting.popleft(), cast(av.VideoFrame, picture))

@@ -1,8 +1,9 @@
-"""Decoded frames and images to RGB as a viewer sees them: upright, with square pixels, of standard range, of one size."""
+"""Frames and images to RGB as a viewer sees them: upright, with square pixels, of standard range, all of one size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import av
 import numpy as np
@@ -73,5 +74,5 @@ def same_size(short_side: int | None, limits: ReadLimits | None = None) -> Calla
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))

@@ -224,7 +224,7 @@ def decode_frames(
                 others_end = max(others_end, _end(packet))
                 continue
             limits.check_packets(num_packets := num_packets + 1)
-            for frame in packet.decode():
+            for frame in stream.decode(packet):
                 if frame.is_corrupt:
                     continue
                 clock.show(frame.time, float(frame.duration * (frame.time_base or 0)))

@@ -1,7 +1,8 @@
 """Sharded records of JPEG frames: ArrayRecord files with the metadata of TensorFlow Datasets, without TensorFlow.
 
 A folder of records is a standard data set: ``tfds.builder_from_directory(folder).as_data_source("train[:10%]")``
-reads it too. Features of a record: ``frames`` (JPEG bytes), ``times_sec``, ``labels``, ``name``, ``fps``, ``num_frames``.
+reads it too. Features of a record: ``frames`` (JPEG bytes), ``times_sec``, ``labels``, ``name``, ``fps``,
+``num_frames``.
 """
 
 from __future__ import annotations

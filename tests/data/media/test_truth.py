@@ -1,4 +1,4 @@
-"""One video is the same video whatever reads it: the frames, upright, with square pixels, at the seconds it is made of."""
+"""One video is the same whatever reads it: its frames, upright, with square pixels, at the seconds it is made of."""
 
 from fractions import Fraction
 
@@ -48,7 +48,7 @@ def timing(shape: str) -> tuple[list[float], float]:
 
 def write(film, path, kind: str, shape: str, turn: str, aspect: Fraction):
     """The file, and the seconds of its frames."""
-    suffix, codec, pixels, can = FILES[kind]
+    suffix, codec, pixels, _ = FILES[kind]
     path = path.with_suffix(suffix)
     times, last_sec = timing(shape)
     options = {"codec": codec, "pixels": pixels, "aspect": aspect, "matrix": film.MATRICES[turn]}
