@@ -24,7 +24,7 @@ def iter_sparse(
     choose: Callable[[int], Iterable[int]],
     *,
     short_side: int,
-    limits: ReadLimits,
+    limits: ReadLimits | None = None,
     deliver: Deliver = at_once,
 ) -> Iterator[Frame]:
     """Yields the chosen frames, exactly those of ``video.read_chosen``, in less time and one at a time.
@@ -36,7 +36,7 @@ def iter_sparse(
       path: the file.
       choose: from the number of frames to the numbers wanted, each once, increasing.
       short_side: of the frames in pixels.
-      limits: how large the video may be.
+      limits: how large the video may be; None: the defaults.
       deliver: what to yield in place of pixels that are converted later.
 
     Raises:
@@ -44,6 +44,7 @@ def iter_sparse(
         show only when some frames were yielded.
       DecodeError: it does not open, passes a limit, or its pixels do not convert.
     """
+    limits = limits or ReadLimits()
     with open_video(path, limits) as (container, stream):
         convert = rgb_converter(short_side, pixel_aspect(stream), limits)
         packets = _packets(container, stream, limits)

@@ -138,7 +138,7 @@ class RecordSource:
             fields = self._features.deserialize_example_np(self._open(file).read([place])[0])
             frames, name = list(fields["frames"]), os.fsdecode(fields["name"])
             labels = tuple(int(label) for label in fields["labels"])
-            fps, times_sec = float(fields["fps"]), fields["times_sec"]
+            fps, times_sec = float(fields["fps"]), np.asarray(fields["times_sec"], np.float32)
         except (MemoryError, UserError):
             raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
