@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = make_model(settings)
     options = replace(train_options(settings, len(source)), profile=args.profile)
     spec = clip_spec(settings, model)
-    warn_of_flips(spec, source.traits)
+    warn_of_flips(spec, source.traits, source.classes)
     reading = {key: data[key] for key in ("num_workers", "num_threads", "on_bad_record", "max_bad_frac")}
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:

@@ -13,7 +13,7 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Record:
     fps: float
     where: str
     """Shard, position and video, for error messages."""
-    stored_times_sec: np.ndarray | None = None
+    stored_times_sec: np.ndarray | None = field(default=None, compare=False)
     """``[T]`` float32; None in records of version 0.1."""
 
     @property
@@ -135,10 +135,10 @@ class RecordSource:
         place = end - (self._ends[number] - index)
         where = f"{file}, record {place}"
         try:
-            fields = self._features.deserialize_example_np(self._open(file).read([place])[0])
+            fields = self._parse(self._open(file).read([place])[0])
             frames, name = list(fields["frames"]), os.fsdecode(fields["name"])
             labels = tuple(int(label) for label in fields["labels"])
-            fps, times_sec = float(fields["fps"]), np.asarray(fields["times_sec"], np.float32)
+            fps, times_sec = float(fields["fps"]), np.asarray(fields.get("times_sec", ()), np.float32)
         except (MemoryError, UserError):
             raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
@@ -153,6 +153,17 @@ class RecordSource:
         if len(labels) > self.max_labels:
             raise RecordError(f"{where} has {len(labels)} labels, not {self.max_labels} or less")
         return Record(frames, labels, name, fps, where, times_sec if len(times_sec) else None)
+
+    def _parse(self, record: bytes) -> dict[str, Any]:
+        try:
+            return self._features.deserialize_example_np(record)
+        except ValueError:
+            if "times_sec" not in self._features:
+                raise
+        old = record_features(self.classes, times=False)
+        fields = old.deserialize_example_np(record)
+        self._features = old  # As one record of a data set is, so are the others.
+        return fields
 
 
 def open_shard(file: str) -> ArrayRecordReader:

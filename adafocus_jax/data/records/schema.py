@@ -46,14 +46,15 @@ class RecordError(UserError):
     """A record that does not read; the message names shard, position and, where it is known, the video."""
 
 
-def record_features(classes: Sequence[str]) -> tfds.features.FeaturesDict:
-    """The schema of a record over the given class names."""
+def record_features(classes: Sequence[str], *, times: bool = True) -> tfds.features.FeaturesDict:
+    """The schema of a record over the given class names; ``times`` False: that of version 0.1, without times."""
+    # Frame i of a record without times stands at i / fps.
+    where = {"times_sec": tfds.features.Sequence(np.float32)} if times else {}
     return tfds.features.FeaturesDict(
         {
+            **where,
             # Text holds any bytes and needs no TensorFlow, as Image and Video would.
             "frames": tfds.features.Sequence(tfds.features.Text()),
-            # Where each frame stands; records of version 0.1 lack it: frame i of theirs stands at i / fps.
-            "times_sec": tfds.features.Sequence(np.float32),
             "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=classes)),
             "name": tfds.features.Text(),
             "fps": np.float32,
@@ -79,7 +80,9 @@ def encode_record(
 
     ``fps``: the mean rate. ``times_sec``: where the frames stand; None: frame i at i / ``fps``.
     """
-    times_sec = [number / fps for number in range(len(jpegs))] if times_sec is None else list(times_sec)
+    times_sec = (
+        [number / (fps or 1) for number in range(len(jpegs))] if times_sec is None else list(times_sec)
+    )
     record = {
         "frames": list(jpegs),
         "times_sec": times_sec,

@@ -3,6 +3,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,31 @@ from adafocus_jax.data.records.writer import ShardWriter, write_metadata
 from adafocus_jax.errors import UserError
 
 CLASSES = ("jump", "run", "walk")
+
+
+OLD = Path(__file__).parents[1].parent / "fixtures" / "written_by_0_1.tar.xz"
+
+
+def test_records_of_version_0_1_open_with_times_from_their_rate(tmp_path):
+    with tarfile.open(OLD) as archive:
+        members = [member for member in archive if member.name.startswith("records/")]
+        archive.extractall(tmp_path, members, filter="data")
+    source = open_records(tmp_path / "records", "train")
+    assert len(source) == 10
+    for index in range(len(source)):
+        record = source[index]
+        np.testing.assert_allclose(record.times_sec, np.arange(len(record.frames)) / record.fps)
+        assert [frame.time_sec for frame in record.read(range)] == pytest.approx(record.times_sec)
+
+
+def test_a_record_without_as_many_times_as_frames_does_not_read(tmp_path):
+    jpeg = encode_frame(np.zeros((8, 8, 3), np.uint8), 90)
+    (tmp_path / ".prepare").mkdir()
+    with ShardWriter(tmp_path / shard_name("train", 0, 1)) as writer:
+        writer.write(encode_record(record_features(CLASSES), [jpeg] * 3, [0], "v", 2.0, [0.0, 0.1]))
+    write_metadata(tmp_path, CLASSES, {"train": [1]}, {"train": 0}, 1)
+    with pytest.raises(RecordError, match="has 3 frames and 2 times"):
+        open_records(tmp_path, "train")[0]
 
 
 @pytest.fixture
