@@ -108,12 +108,14 @@ def write(
     rate: Fraction | int | None = None,
     header: dict[str, str] | None = None,
     size: tuple[int, int] = (HEIGHT, WIDTH),
+    title: str = "",
     **options: str,
 ) -> Path:
     """Writes frames ``first``, ``first`` + 1, … that are shown at ``times`` (seconds), the last for ``last_sec``."""
     frames = [stored(picture(first + i, *size), matrix, aspect) for i in range(len(times))]
     steps = [*(after - before for before, after in pairwise(times)), last_sec]
     with av.open(str(path), "w", format=format, options=header or {}) as container:
+        container.metadata.update({"title": title} if title else {})
         rate = rate or Fraction(1 / steps[0]).limit_denominator(1000)
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pixels

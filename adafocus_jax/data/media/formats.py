@@ -24,7 +24,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
 """The containers that are read, by FFmpeg's name, and the suffixes that their files have."""
 
 CODECS = (
-    *("h264", "hevc", "av1", "libdav1d", "libaom-av1", "vp8", "libvpx", "vp9", "libvpx-vp9", "vvc"),
+    *("h264", "hevc", "av1", "libdav1d", "vp8", "libvpx", "vp9", "libvpx-vp9", "vvc"),
     *("mpeg1video", "mpeg2video", "mpegvideo", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "h261", "h263", "h263i"),
     *("flv", "vp3", "vp5", "vp6", "vp6a", "vp6f", "vp7", "theora", "wmv1", "wmv2", "wmv3", "vc1"),
     *("rv10", "rv20", "rv30", "rv40", "svq1", "svq3", "cinepak", "indeo3", "indeo4", "indeo5", "msvideo1", "msrle"),

@@ -218,6 +218,7 @@ def decode_frames(
         clock.start_at(first_stamp_sec)
     one_length = container.format.name.startswith(_ONE_LENGTH)
     num_frames, num_packets, others_end = 0, 0, 0.0
+    before, held = 0.0, None
     try:
         for packet in container.demux(() if one_length else stream):
             if packet.stream_index != stream.index:
@@ -229,11 +230,16 @@ def decode_frames(
                     continue
                 clock.show(frame.time, float(frame.duration * (frame.time_base or 0)))
                 limits.check_length(num_frames := num_frames + 1, clock.time_sec)
-                yield Shown(clock.time_sec, clock.until_sec, frame)
+                if held is not None:
+                    # Of two frames with one stamp, as of packed B-frames in AVI, the first has its own no more.
+                    time = held.time_sec if held.time_sec < clock.time_sec else (before + clock.time_sec) / 2
+                    yield Shown(before := time, clock.time_sec, held.picture)
+                held = Shown(clock.time_sec, clock.until_sec, frame)
     except av.error.FFmpegError as error:
         raise DecodeError(f"breaks off after {clock.time_sec:.1f} s: {error.strerror}") from error
-    if not num_frames:
+    if held is None:
         raise DecodeError("holds no frame that decodes")
+    yield held
     end, stated = max(clock.until_sec, others_end), _stated_sec(container, stream, one_length)
     if end < _MIN_DECODED_FRAC * stated and not clock.was_reset:
         raise DecodeError(f"truncated: frames end after {end:.1f} of {stated:.1f} s")
