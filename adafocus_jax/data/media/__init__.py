@@ -1,10 +1,10 @@
 """One video on disk becomes frames: video files, folders of frames, volumes. What is read, by name:
 
-Containers, by FFmpeg's name, with the suffixes that a search of folders looks for (the content decides, not the suffix):
-``mov`` .mp4 .m4v .mov .qt .3gp .3g2 .f4v, ``matroska`` .mkv .webm, ``avi`` .avi .divx, ``mpegts`` .ts .mts .m2ts .m2t,
-``mpeg`` .mpg .mpeg .mpe .vob, ``mpegvideo`` .m1v .m2v, ``asf`` .wmv .asf, ``flv`` .flv, ``ogg`` .ogv .ogm, ``gif`` .gif,
-``rm`` .rm .rmvb, ``mxf`` .mxf, ``dv`` .dv, ``ivf`` .ivf, ``yuv4mpegpipe`` .y4m, ``h264`` .h264 .264, ``hevc`` .hevc .h265
-.265. No playlist and no other format that names files is opened, and no address.
+Containers, by FFmpeg's name, with the suffixes that a search of folders looks for (then the content decides, not the
+suffix): ``mov`` .mp4 .m4v .mov .qt .3gp .3g2 .f4v, ``matroska`` .mkv .webm, ``avi`` .avi .divx, ``mpegts`` .ts .mts
+.m2ts .m2t, ``mpeg`` .mpg .mpeg .mpe .vob, ``mpegvideo`` .m1v .m2v, ``asf`` .wmv .asf, ``flv`` .flv, ``ogg`` .ogv .ogm,
+``gif`` .gif, ``rm`` .rm .rmvb, ``mxf`` .mxf, ``dv`` .dv, ``ivf`` .ivf, ``yuv4mpegpipe`` .y4m, ``h264`` .h264 .264,
+``hevc`` .hevc .h265 .265. No playlist and no other format that names files is opened, and no address.
 
 Codecs, by FFmpeg's name of the decoder: h264 hevc vvc av1 libdav1d vp8 libvpx vp9 libvpx-vp9 mpeg1video mpeg2video
 mpegvideo mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 h261 h263 h263i flv vp3 vp5 vp6 vp6a vp6f vp7 theora wmv1 wmv2 wmv3 vc1 rv10

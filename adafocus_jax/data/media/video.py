@@ -221,7 +221,7 @@ def decode_frames(
     before, held = 0.0, None
     try:
         for packet in container.demux(() if one_length else stream):
-            if packet.stream_index != stream.index:
+            if packet.stream.index != stream.index:  # flushing packets have no index of their own
                 others_end = max(others_end, _end(packet))
                 continue
             limits.check_packets(num_packets := num_packets + 1)
