@@ -52,9 +52,9 @@ def hlg_to_scene(signal: np.ndarray) -> np.ndarray:
 def to_standard_range(image: np.ndarray, transfer: int) -> np.ndarray:
     """``image [H, W, 3]`` uint16 RGB of BT.2020 primaries → ``[H, W, 3]`` uint8 RGB of BT.709.
 
-    To linear light; the largest of R, G and B through the knee of BT.2390, which leaves all below about 90 cd/m² as
-    it is and takes 1000 cd/m² to white, the others in proportion, so that hues stay; then the primaries of BT.709
-    and its display gamma.
+    To linear light of the primaries of BT.709; the largest of R, G and B through the knee of BT.2390, which leaves
+    all below about 90 cd/m² as it is and takes 1000 cd/m² to white, the others in proportion, so that hues stay; then
+    the display gamma of BT.1886.
     """
     if transfer == PQ:
         nits = _pq_table()[image]
@@ -62,9 +62,10 @@ def to_standard_range(image: np.ndarray, transfer: int) -> np.ndarray:
         scene = _hlg_table()[image]
         luminance = scene @ _BT2020_LUMINANCE
         nits = _PEAK_NITS * scene * luminance[..., None] ** (_HLG_GAMMA - 1)
+    nits = nits @ _TO_BT709.T
     levels, gains = _gains()
     light = nits * np.interp(nits.max(axis=-1), levels, gains).astype(np.float32)[..., None]
-    light = np.clip(light @ _TO_BT709.T, 0, 1)
+    light = np.clip(light, 0, 1)
     return np.rint(255 * light ** (1 / _SDR_GAMMA)).astype(np.uint8)
 
 
