@@ -133,6 +133,17 @@ def json_text(content: Any) -> str:
     return json.dumps(content, indent=2, default=float) + "\n"
 
 
+def read_json_lines(path: StrPath) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; a line that a crash cut short is left out."""
+    rows = []
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            rows.append(dict(json.loads(line)))
+        except (TypeError, ValueError):
+            continue
+    return rows
+
+
 @contextmanager
 def progress(what: str, total: int, unit: str = "videos") -> Iterator[Callable[[int], None]]:
     """Shows progress on standard error: a bar on a terminal, else a line now and then and one at the end.

@@ -25,5 +25,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base_config("uni_adafocus_tsm", variant)
     config.model.num_classes = 27
     config.data.flip = False
-    config.loss.norm_ratio = 0.25
+    config.loss.weights.norm = 0.25
     return config

@@ -16,8 +16,9 @@ PACKAGE = "adafocus_jax"
 ROOT = Path(adafocus_jax.__file__).parent
 ORDER = (
     ("errors",),
+    ("plugins",),
     ("types",),
-    ("io",),
+    ("io", "lazy", "allocator"),
     ("ops",),
     ("models",),
     ("losses", "metrics", "flops"),

@@ -20,8 +20,9 @@ from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.report import demo_report, truth_extra
 from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask, write_videos
+from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import choose_policy, stored_policies
+from adafocus_jax.evaluate.exits import stored_policies
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.flops import model_cost
 from adafocus_jax.predict.videos import video_prediction

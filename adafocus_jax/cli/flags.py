@@ -19,6 +19,21 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
+def at_least(lowest: int) -> Callable[[str], int]:
+    """The type of a flag that takes integers from ``lowest`` on.
+
+    >>> at_least(1)("2")
+    2
+    """
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text} is not valid: give {lowest} or more")
+        return int(text)
+
+    return parse
+
+
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Argument to what stands for it on the command line: a flag, or the name of a positional argument.
 
@@ -40,11 +55,12 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
 def in_flags(message: str, flags: Mapping[str, str]) -> str:
     """A message of the library, which writes arguments as Python does, in the words of the command line.
 
-    >>> in_flags("val_fraction=2 is not valid: give 0…1", {"val_fraction": "--val-fraction"})
-    '--val-fraction 2 is not valid: give 0…1'
+    >>> in_flags("size=2 is not valid: drop `size`", {"size": "--size"})
+    '--size 2 is not valid: drop --size'
     """
-    return re.sub(
-        r"(?<![^\s(])(\w+)=(?=\S)",
-        lambda found: f"{flags[found[1]]} " if found[1] in flags else found[0],
-        message,
-    )
+
+    def translate(found: re.Match[str]) -> str:
+        name, quoted = found[1] or found[2], found[2]
+        return flags[name] + ("" if quoted else " ") if name in flags else found[0]
+
+    return re.sub(r"(?<![^\s(])(\w+)=(?=\S)|`(\w+)`", translate, message)

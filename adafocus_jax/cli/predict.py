@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from adafocus_jax.data.media.video import read_video
-from adafocus_jax.early_exit.thresholds import CRITERIA
+from adafocus_jax.early_exit import BUDGET_FRAC, CRITERIA, choose_policy
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import BUDGET_FRAC, choose_policy, stored_policies
-from adafocus_jax.evaluate.predict import make_predict_function
+from adafocus_jax.evaluate.exits import stored_policies
+from adafocus_jax.evaluate.predict import make_predict_function, round_up_to_devices
 from adafocus_jax.io import progress
-from adafocus_jax.predict.loading import add_checkpoint_arguments, load_model, round_up_to_devices
+from adafocus_jax.predict.loading import add_checkpoint_arguments, load_model
 from adafocus_jax.predict.videos import predict_videos, summary
 from adafocus_jax.types import VideoPrediction
 from adafocus_jax.visualize.curves import class_scores, temporal_weights

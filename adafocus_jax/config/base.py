@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,11 +10,12 @@ from ml_collections import ConfigDict
 
 from adafocus_jax.config.recipes import PUBLISHED_SIZES, family_groups, family_recipe
 from adafocus_jax.errors import UserError
+from adafocus_jax.losses import LOSS_WEIGHTS
 from adafocus_jax.models import MODELS, model_defaults
-from adafocus_jax.models.registry import CANDIDATES_PER_FOCUS
-from adafocus_jax.models.two_exit import TwoExitAdaFocus
+from adafocus_jax.plugins import import_plugins
 
 FREE_KEYS = (
+    "plugins",
     "data.dir",
     "data.cache_dir",
     "data.num_workers",
@@ -26,37 +27,43 @@ FREE_KEYS = (
     "train.log_every",
     "train.eval_every",
     "train.eval_pictures",
+    "train.evaluators",
     "train.checkpoint_every",
     "train.peak_tflops",
 )
-"""What may change when a run goes on, as it does not change the parameters."""
+"""What may change when a run is resumed, as it does not change the parameters. See ``free_keys``."""
 DEFAULT_CLASSES = 200
 """For figures of a model whose config leaves the classes to the data: as many as ActivityNet and Mini-Kinetics have."""
 
 
-def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
+def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequence[str] = ()) -> ConfigDict:
     """The published recipe of the model's family (see ``family_recipe``), locked. 0 stands for "not given".
+
+    ``loss.weights`` and ``optimizer.arguments`` alone take new keys: weights of terms that a plugin registers, and
+    arguments of an optimizer of optax.
 
     Where N is 3 F, as in the variants of trimmed videos, it follows a change of ``model.num_focus``.
 
     Args:
       model: a key of ``MODELS``, whose arguments become the settings under ``model``.
       variant: words for sizes that the paper reports, such as ``p128,f12`` (see ``PUBLISHED_SIZES``).
+      plugins: modules that register what this configuration names, such as ``("my_package.encoders",)``; imported now,
+        and by every command that reads a run of this configuration.
 
     Raises:
-      UserError: an unknown name or word.
+      UserError: an unknown name or word, or a plugin that does not load.
     """
+    import_plugins(plugins)
     recipe = family_recipe(model)
     config = ConfigDict()
+    config.plugins = tuple(plugins)
     config.seed = 0
     # num_classes 0: those of the data
     config.model = ConfigDict({"name": model, "num_classes": 0, **model_defaults(model)})
     sizes = config.model
-    if (
-        MODELS[model].kind is TwoExitAdaFocus
-        and sizes.num_candidates == CANDIDATES_PER_FOCUS * sizes.num_focus
-    ):
-        sizes.num_candidates = CANDIDATES_PER_FOCUS * sizes.get_ref("num_focus")
+    ratio = MODELS[model].kind.candidates_per_focus
+    if ratio and sizes.num_candidates == ratio * sizes.num_focus:
+        sizes.num_candidates = ratio * sizes.get_ref("num_focus")
     sizes.update(variant_options(variant, PUBLISHED_SIZES.get(model, {})))
     config.data = ConfigDict(
         {
@@ -77,15 +84,18 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
         }
     )
     config.init = ConfigDict({"checkpoint": ""})  # what a new run starts from; empty: fresh
-    config.loss = ConfigDict({"norm_ratio": recipe.norm_ratio, "kl_ratio": 0.0})
+    config.loss = ConfigDict({"weights": {**LOSS_WEIGHTS, "norm": recipe.norm_ratio}})  # of LOSS_TERMS
     config.optimizer = ConfigDict(
         {
+            "name": "sgd",  # of OPTIMIZERS
+            "arguments": {},  # its further arguments
             "lr": recipe.lr,
             "reference_batch_size": recipe.batch_size,
             "momentum": 0.9,
             "weight_decay": recipe.weight_decay,
             "clip_norm": recipe.clip_norm,  # 0: no clipping
             "warmup_frac": 0.0,
+            "decay_steps": 0,  # of the schedule; 0: all of the run, whose length then cannot change
             "freeze": "",  # regex of whole parameter paths; several: "a/.*|b/.*"
             "layer_factors": "",  # "REGEX=FACTOR REGEX=FACTOR": groups in front of those below
         }
@@ -105,12 +115,25 @@ def base_config(model: str = "uni_adafocus", variant: str = "") -> ConfigDict:
             "log_every": 20,
             "eval_every": 0,  # 0: at the end
             "eval_pictures": 4,  # held-out videos drawn for TensorBoard at every evaluation
+            "evaluators": ("classification",),  # of EVALUATORS, at every evaluation
             "checkpoint_every": 500,
             "best_metric": "top1",
             "peak_tflops": 0.0,  # of one device; 0: as known for its kind
         }
     )
-    return config.lock()
+    config.lock()
+    config.loss.weights.unlock()
+    config.optimizer.arguments.unlock()
+    return config
+
+
+def free_keys(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Dotted keys that may change when a run of these settings is resumed.
+
+    The length of the run may, too, where ``optimizer.decay_steps`` says how long the schedule is.
+    """
+    length = ("train.steps", "train.epochs") if settings["optimizer"]["decay_steps"] else ()
+    return FREE_KEYS + length
 
 
 def variant_options(text: str, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,3 +161,17 @@ def variant_options(text: str, choices: Mapping[str, Mapping[str, Any]]) -> dict
             raise UserError(f"variant {text!r}: choose only one of {', '.join(choices[setting])}")
         options[setting] = choices[setting][word]
     return options
+
+
+def set_model_arguments(config: ConfigDict, arguments: Mapping[str, Any]) -> None:
+    """Sets arguments of the model in ``config.model``.
+
+    Raises:
+      UserError: a value of another type.
+    """
+    for name, value in arguments.items():
+        try:
+            with config.unlocked():  # a name that the model does not know is the model's to refuse
+                config.model[name] = value
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the model argument {name}={value}: {' '.join(str(error).split())}") from error

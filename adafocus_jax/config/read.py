@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from adafocus_jax.config.checks import check_keys, check_values
 from adafocus_jax.data.records.storage import absolute
 from adafocus_jax.errors import UserError
+from adafocus_jax.plugins import import_plugins
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
+    import_plugins(settings["plugins"])
     for section, key in (("data", "dir"), ("init", "checkpoint")):
         settings[section][key] = absolute(settings[section][key])
     check_values(settings)

@@ -52,6 +52,12 @@ def average_crops(crops: Sequence[Predictions]) -> Predictions:
     return replace(crops[0], exit_logits=logits)
 
 
+def round_up_to_devices(batch_size: int) -> int:
+    """The least multiple of the number of local devices that holds ``batch_size`` videos."""
+    devices = jax.local_device_count()
+    return -(-batch_size // devices) * devices
+
+
 PredictFunction = Callable[[VideoBatch, int], ModelOutput]
 """From a batch on the host and its number to the model's output, sharded over the local devices."""
 

@@ -23,13 +23,13 @@ from adafocus_jax.types import VideoBatch
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What one chip does in a step, from the compiled program."""
+    """What one chip needs for a step, read off the compiled program."""
 
     memory: StepMemory
     collectives: dict[str, Collective]
     gathers: list[Gather]
     flops: float
-    """Of all operations; 2 per multiply-add. A loop's body counts once."""
+    """FLOPs of all operations, 2 per multiply-add; a loop's body counts once."""
     bytes_accessed: float
     loops: list[int]
     """Trip counts of loops."""
@@ -37,13 +37,13 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a step would take if nothing but the chip's public limits held it up. Not a measurement."""
+    """A lower bound of the step time from the chip's published limits (roofline). Not a measurement."""
 
     compute_sec: float
     memory_sec: float
     collectives_sec: float
     step_sec: float
-    """The larger of computing and moving memory, then the collectives."""
+    """The larger of compute and memory time, plus the collectives."""
 
 
 def lower_evaluation(
@@ -64,7 +64,7 @@ def lower_evaluation(
 
 
 def plan_step(lowered: jax.stages.Lowered) -> StepPlan:
-    """Compiles a step and reads off what it needs.
+    """Compiles a step and reads off its memory, traffic and FLOPs.
 
     Raises:
       OutOfMemoryError: it does not fit into a chip's memory.

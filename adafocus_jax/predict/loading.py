@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ import jax
 import numpy as np
 
 from adafocus_jax.checkpoint import LoadedCheckpoint, checkpoint_folder, load_checkpoint, require_same_arrays
-from adafocus_jax.config import clip_spec, make_model
+from adafocus_jax.config import clip_spec, complete, make_model
 from adafocus_jax.data.batches.pipeline import ClipSpec
-from adafocus_jax.data.batches.sources import Source, open_data
-from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import VideoModel, init_variables
 
@@ -68,6 +65,7 @@ def load_model(args: argparse.Namespace) -> TrainedModel:
       UserError: there is none, or its arrays are not those of its configuration.
     """
     checkpoint = load_checkpoint(args.checkpoint, args.which)
+    checkpoint = checkpoint._replace(config=complete(checkpoint.config))
     model = make_model(checkpoint.config)
     expected = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
     require_same_arrays(checkpoint.variables, expected, str(args.checkpoint))
@@ -78,15 +76,3 @@ def load_model(args: argparse.Namespace) -> TrainedModel:
         spec=clip_spec(checkpoint.config, model),
         exit_gflops=model_cost(model).exit_gflops,
     )
-
-
-def open_split(data: Mapping[str, Any], split: str, path: str | None = None) -> Source:
-    """Opens a split by the ``data`` part of a run's configuration; ``path``: in place of its ``dir``."""
-    cache = CacheOptions(data["cache_dir"], data["cache_gb"])
-    return open_data(path or data["dir"], split, val_fraction=data["val_fraction"], cache=cache)
-
-
-def round_up_to_devices(batch_size: int) -> int:
-    """The least multiple of the number of local devices that holds ``batch_size`` videos."""
-    devices = jax.local_device_count()
-    return -(-batch_size // devices) * devices

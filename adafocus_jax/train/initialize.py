@@ -67,5 +67,13 @@ def classes_differ(theirs: Sequence[str], ours: Sequence[str]) -> bool:
     >>> classes_differ(["run", "jump"], ["jump", "run"]), classes_differ(["class 0", "class 1"], ["jump", "run"])
     (True, False)
     """
-    unnamed = [f"class {k}" for k in range(len(ours))]
-    return list(theirs) not in (list(ours), unnamed)
+    return list(theirs) != list(ours) and not (is_unnamed(theirs) and len(theirs) == len(ours))
+
+
+def is_unnamed(classes: Sequence[str]) -> bool:
+    """Whether all names are made up, as ``adafocus convert`` does without ``--classes``.
+
+    >>> is_unnamed(["class 0", "class 1"]), is_unnamed(["run", "class 1"])
+    (True, False)
+    """
+    return all(name == f"class {k}" for k, name in enumerate(classes))

@@ -21,7 +21,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.errors import UserError
-from adafocus_jax.io import write_text
+from adafocus_jax.io import write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,16 @@ class MetricWriter:
     A row is ``{"step": 20, "split": "train", "loss/total": 1.5, …}``.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], start_step: int) -> None:
-        """Goes on after ``start_step``: what an interrupted run wrote of later steps is dropped, as it comes again."""
+    def __init__(self, workdir: str | os.PathLike[str], start_step: int, *, evaluated: bool = True) -> None:
+        """Resumes after ``start_step``: what an interrupted run wrote of later steps is dropped, as it comes again.
+
+        So are the rows of evaluations at ``start_step`` itself, unless it was ``evaluated`` to the end.
+        """
         self._writes = jax.process_index() == 0
         if self._writes:
             self._path = Path(workdir) / METRICS_FILE
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _drop_later_rows(self._path, start_step)
+            _drop_later_rows(self._path, start_step, evaluated)
             folder = str(Path(workdir) / TENSORBOARD_FOLDER)
             self._board = SummaryWriter(folder, purge_step=start_step + 1)
 
@@ -76,11 +79,23 @@ class MetricWriter:
             self._board.close()
 
 
-def _drop_later_rows(path: Path, start_step: int) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start_step]
+def _drop_later_rows(path: Path, start_step: int, evaluated: bool) -> None:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            step, split = int(row["step"]), str(row["split"])
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines) or line.endswith(b"\n"):  # else it was killed while it wrote
+                log.warning("%s: line %d is not a row of figures: dropped", path, number)
+            continue
+        if line.endswith(b"\n") and (
+            step < start_step or (step == start_step and (evaluated or split == "train"))
+        ):
+            kept.append(line)
     if kept != lines:
-        write_text(path, "".join(kept))
+        write_bytes(path, b"".join(kept))
 
 
 class Meter:

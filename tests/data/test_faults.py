@@ -126,7 +126,7 @@ def test_a_skipped_record_is_replaced_and_the_others_stay_as_they_are(good, dama
     processes=st.sampled_from([1, 2, 4]),
     threads=st.sampled_from([0, 2]),
 )
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_what_replaces_a_bad_record_depends_on_seed_and_step_alone(
     damaged, start, length, processes, threads
 ):
@@ -202,7 +202,7 @@ def test_a_shard_that_vanishes_is_named(records, tmp_path):
 
 
 @given(position=st.integers(0, 1 << 20), bit=st.integers(0, 7), near_end=st.booleans())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_flipped_bit_in_a_shard_never_becomes_pixels(
     good, shard, tmp_path_factory, position, bit, near_end
 ):
@@ -215,7 +215,7 @@ def test_a_flipped_bit_in_a_shard_never_becomes_pixels(
 
 
 @given(length=st.integers(0, 1 << 20))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_shard_cut_at_any_length_never_becomes_pixels(good, shard, tmp_path_factory, length):
     assert_same_or_error(shard[: length % len(shard)], good, tmp_path_factory)
 
@@ -233,7 +233,7 @@ def assert_same_or_error(content: bytes, good: RecordSource, tmp_path_factory) -
 
 
 @given(length=st.integers(0, 5000), side=st.integers(1, 60))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_a_jpeg_cut_short_is_an_error_and_not_grey(length, side):
     """Most decoders fill what is missing with grey, with a warning at most."""
     frame = np.random.default_rng(side).integers(0, 256, (side, side + 3, 3), dtype=np.uint8)

@@ -77,7 +77,7 @@ def fit(model, variables, loss, *, steps, rate, learn=None, where=None, batch=16
                 draws=sample_draws(key, model, batch),
                 mutable=["batch_stats"],
             )
-            return loss(out, labels), updates
+            return loss(out, labels).mean(), updates
 
         gradient, updates = jax.grad(total, has_aux=True)(variables["params"])
         if learn is not None:
@@ -128,7 +128,7 @@ def test_expected_logits_and_proxy_move_both_policies_from_scratch():
     variables = init_variables(model, jax.random.key(1))
     before, _ = look(model, variables)
     variables = fit(
-        model, variables, lambda out, y: uni_adafocus_loss(out, y, norm_ratio=0.0).total, steps=250, rate=0.1
+        model, variables, lambda out, y: uni_adafocus_loss(out, y, {"norm": 0.0}).total, steps=250, rate=0.1
     )
     after, _ = look(model, variables)
     assert before < 0.35

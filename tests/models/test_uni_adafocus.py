@@ -28,13 +28,6 @@ def small_model(**arguments):
     return create_model("uni_adafocus_tiny", num_classes=5, **{**SMALL, **arguments})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def variables():
     return init_variables(small_model(), jax.random.key(0))
@@ -62,7 +55,10 @@ def training_pass(model, variables, frames, draws, params):
 def step(model, variables, frames, draws, labels=(1, 3)):
     def loss(params):
         out, updates = training_pass(model, variables, frames, draws, params)
-        return uni_adafocus_loss(out, jnp.asarray(labels), norm_ratio=0.5, kl_ratio=0.1).total, (out, updates)
+        return uni_adafocus_loss(out, jnp.asarray(labels), {"norm": 0.5, "kl": 0.1}).mean().total, (
+            out,
+            updates,
+        )
 
     return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
 
@@ -139,8 +135,8 @@ def terms_of(model, variables, frames, names):
 
     def terms(params):
         out, _ = training_pass(model, variables, frames, draws, params)
-        losses = uni_adafocus_loss(out, jnp.array([1, 3]))
-        return jnp.stack([getattr(losses, name) for name in names])
+        terms = uni_adafocus_loss(out, jnp.array([1, 3])).mean().terms
+        return jnp.stack([terms[name] for name in names])
 
     return terms
 

@@ -1,9 +1,8 @@
 import numpy as np
 
-from adafocus_jax.config import base_config, check_config
+from adafocus_jax.config import base_config, check_config, open_split
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.remote import RemoteSource
-from adafocus_jax.predict.loading import open_split
 from adafocus_jax.visualize.files import write_mp4
 
 

@@ -30,8 +30,9 @@ from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.losses import Losses, cross_entropy
+from adafocus_jax.models.draws import policy_draws
 from adafocus_jax.models.layers import BatchNorm, Dense, Dropout
-from adafocus_jax.train import OptimizerOptions, ParamGroup, TrainOptions, train
+from adafocus_jax.train import Evaluator, OptimizerOptions, ParamGroup, TrainOptions, train
 from adafocus_jax.train.processes import connect
 from adafocus_jax.types import ModelOutput, PassOutput, VideoBatch
 
@@ -54,6 +55,9 @@ class Toy(nn.Module):
     temporal: str = "learned"
     temporal_estimator: str = "exact"
     box_per_video: ClassVar[bool] = False
+
+    def draws(self, key):
+        return policy_draws(self, key)
 
     @nn.compact
     def __call__(self, batch, train=False, draws=None):
@@ -92,9 +96,8 @@ class Toy(nn.Module):
 def loss(out, labels):
     """Cross-entropy and a term of the actions; not a number where a label is negative."""
     exits = jnp.where(labels.min() < 0, jnp.nan, cross_entropy(out.exit_logits, jnp.maximum(labels, 0)))
-    norm = jnp.mean(jnp.square(out.actions - 1))
-    zero = jnp.zeros(())
-    return Losses(exits + norm, exits, zero, zero, zero, zero, norm, zero)
+    norm = jnp.square(out.actions - 1).mean(axis=(1, 2))
+    return Losses(exits + norm, {"exits": exits, "norm": norm})
 
 
 def batch(step, poison=None):
@@ -125,24 +128,31 @@ def run(
     poison=None,
     at=None,
     evaluate=None,
+    eval_every=0,
+    evaluators=None,
     initialize=None,
     config=None,
+    optimizer=SGD,
     learning_rate=0.05,
     **options,
 ):
     """Trains the toy in ``workdir``."""
     options = {"log_every": 2, "checkpoint_every": 3, **options}
+    if evaluators is None:
+        evaluators = [Evaluator("eval", evaluate, eval_every)] if evaluate else []
+    if isinstance(optimizer, OptimizerOptions):
+        optimizer = replace(optimizer, learning_rate=learning_rate)
     return train(
         Toy(),
         partial(batches, num_steps=steps, poison=poison, at=at),
         workdir=workdir,
         options=TrainOptions(num_steps=steps, batch_size=BATCH, seed=1, **options),
-        optimizer=replace(SGD, learning_rate=learning_rate),
+        optimizer=optimizer,
         loss=loss,
         batch_shapes=shapes(),
         config={"steps": steps, "data": {"workers": 0}} if config is None else config,
         free_keys=("data.workers",),
-        evaluate=evaluate,
+        evaluators=evaluators,
         initialize=initialize,
     )
 
@@ -185,7 +195,7 @@ def run_on_records(workdir, directory, *, parallel="pmap", at=None, late=None):
         loss=loss,
         batch_shapes=shapes(),
         config={},
-        evaluate=partial(evaluate_on, source, late=late),
+        evaluators=[Evaluator("eval", partial(evaluate_on, source, late=late))],
     )
 
 

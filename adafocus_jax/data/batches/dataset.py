@@ -74,14 +74,14 @@ class BatchMemory:
         """
         rows = self._local.__dict__.pop("rows", [])
         batch = self._local.__dict__.pop("batch", {})
-        if len(rows) != len(clips):
+        if not len(rows) == len(clips) == self._num_rows:  # after an error, or the last part of an epoch
             rows, batch = [{}] * len(clips), {}
         skipped = [bad for clip in clips for bad in clip.pop(SKIPPED, ())]
         found = {
             name: batch[name]
             if all(clip.get(name) is row.get(name, clip) for clip, row in zip(clips, rows, strict=True))
             else _stack(name, clips)
-            for name in clips[0]
+            for name in dict.fromkeys(name for clip in clips for name in clip)
         }
         return found | ({SKIPPED: skipped} if skipped else {})
 
@@ -152,6 +152,10 @@ def clip_dataset(
     """
     if seed is not None and seed < 0:
         raise UserError(f"seed {seed} is negative: give 0 or more")
+    if max_labels is not None and max_labels < source.max_labels:
+        raise UserError(
+            f"max_labels {max_labels} is not valid: give {source.max_labels} or more, as a video has them"
+        )
     memory = memory or BatchMemory()
     reader = _ClipReader(
         source,

@@ -12,7 +12,7 @@ import gc
 import logging
 import re
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
@@ -104,7 +104,7 @@ def train_batches(
     batches = parts[start_step:num_steps] if start_step < num_steps else parts[:0]
     elements = _iterate(batches, num_workers, num_threads)
     if isinstance(source, RemoteSource):
-        starts = (step * batch_size for step in range(start_step, num_steps))
+        starts = range(start_step * batch_size, num_steps * batch_size, batch_size)
         elements = source.fetching_ahead(elements, _places(starts, len(source), seed))
     max_bad = max_bad_records(source, on_bad_record, max_bad_frac)
     return _without_skipped(elements, source, max_bad, "it is replaced by the next readable one")
@@ -153,16 +153,15 @@ def _local_size(batch_size: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _places(
-    starts: Iterable[int], count: int, seed: int | None
-) -> Iterator[tuple[int, int | None, int | None]]:
-    """Where in its epoch each batch begins, and the seeds of that epoch and the next."""
+def _places(starts: range, count: int, seed: int | None) -> Iterator[tuple[int, int | None, int | None]]:
+    """Where in its epoch each batch begins, and the seeds of that epoch and, if the run gets there, the next."""
     for start in starts:
         epoch, place = divmod(start, count)
         if seed is None:
             yield place, None, None
         else:
-            yield place, epoch_seed(seed, epoch), epoch_seed(seed, epoch + 1)
+            more = starts.stop > (epoch + 1) * count
+            yield place, epoch_seed(seed, epoch), epoch_seed(seed, epoch + 1) if more else None
 
 
 def _without_skipped(

@@ -251,14 +251,14 @@ def open_data(
         remote (``gs://…``, ``s3://…``, or what else fsspec reads).
       split: ``"train"`` or ``"val"``; of records also a slice, such as ``"train[:10%]"``.
       val_fraction: share of each class that is ``val`` where a folder of videos has no such split, drawn as
-        ``adafocus prepare --val-fraction`` draws it; 0: none.
+        ``prepare(val_fraction=…)`` draws it; 0: none.
       cache: for shards of remote records; None: the defaults.
 
     Raises:
       UserError: there are neither records nor videos, or no such split; remote records do not come.
     """
     if not path:
-        raise UserError("no data: give --data DIR, the records that adafocus prepare made")
+        raise UserError("no data: give data=DIR, the records that adafocus prepare made")
     if is_remote(path):
         return open_remote(str(path), split, cache or CacheOptions())
     path = Path(path)

@@ -112,15 +112,16 @@ class _CheckedRandomMap(grain.transforms.RandomMap):
         return _checked(self._transform, self._transform.random_map(element, rng), forms)
 
 
-def _forms(clip: Any) -> dict[str, str]:
+def _forms(clip: dict[str, Any]) -> dict[str, str]:
     """Dtype and shape of each array of a clip."""
-    if not isinstance(clip, dict):
-        return {"what it returns": type(clip).__name__}
     arrays = {name: np.asarray(value) for name, value in clip.items() if not isinstance(value, list)}
     return {name: f"{array.dtype.name} {list(array.shape)}" for name, array in arrays.items()}
 
 
 def _checked(transform: Transform, clip: Any, forms: dict[str, str]) -> dict[str, Any]:
+    if not isinstance(clip, dict):
+        name = type(transform).__qualname__
+        raise UserError(f"the transform {name} returns {type(clip).__name__}, not a clip: return the dict")
     if (found := _forms(clip)) != forms:
         name = next(name for name in forms | found if forms.get(name) != found.get(name))
         raise UserError(

@@ -43,13 +43,12 @@ def read_splits(
     src = Path(src)
     if inner := _own_val_folder(src):
         if val_src is not None or val_fraction is not None:
-            given = f"val_src={val_src}" if val_fraction is None else f"val_fraction={val_fraction}"
-            raise UserError(f"{src} brings its own validation split {inner.name}/: drop {given}")
+            raise UserError(
+                f"{src} brings its own validation split {inner.name}/: drop `val_src` and `val_fraction`"
+            )
         src, val_src = src / _TRAIN_FOLDER, inner
     if val_src is not None and val_fraction is not None:
-        raise UserError(
-            f"val_src={val_src} and val_fraction={val_fraction} exclude each other: give one of them"
-        )
+        raise UserError("`val_src` and `val_fraction` exclude each other: give one of them")
     sources = [src] if val_src is None else [src, Path(val_src)]
     if absent := [source for source in sources if not source.exists()]:
         raise UserError(f"no such folder or list file: {absent[0]}")
@@ -59,9 +58,7 @@ def read_splits(
             raise UserError(f"{name}={value} goes with a list of paths, and {src} is a folder: drop it")
     classes = None if classes_file is None else read_class_file(classes_file)
     if lists and classes is None:
-        raise UserError(
-            f"the list {lists[0]} needs a class file, one class name per line: give classes=FILE, its path"
-        )
+        raise UserError(f"the list {lists[0]} needs a class file, one class name per line: give classes=FILE")
     # Lists are read together: which numbers their labels have shows in all of them.
     roots = {file: Path(file.parent if videos is None else videos) for file in lists}
     listed = dict(zip(roots, read_lists_of(roots, classes, columns), strict=True)) if classes else {}
@@ -171,8 +168,8 @@ def split_off(
     for label, positions in sorted(members.items()):
         if len(positions) < 2:
             raise UserError(
-                f"class {classes[label]!r} has one video, and val_fraction={fraction} needs two or more of "
-                "each class: add videos, remove the class, or give a validation split"
+                f"class {classes[label]!r} has one video: `val_fraction` needs two or more of each class; "
+                "add videos, remove the class, or give `val_src`"
             )
         count = min(max(1, round(fraction * len(positions))), len(positions) - 1)
         val.update(np.random.default_rng((seed, label)).permutation(positions)[:count].tolist())

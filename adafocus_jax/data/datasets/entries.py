@@ -39,11 +39,11 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         if not self.frame_rate > 0:
-            raise UserError(f"frame rate {self.frame_rate} is not valid: give more than 0 frames per second")
+            raise UserError(f"frame_rate={self.frame_rate} is not valid: give more than 0 frames per second")
         if self.axis not in (0, 1, 2):
-            raise UserError(f"axis {self.axis} is not valid: give 0, 1 or 2")
+            raise UserError(f"axis={self.axis} is not valid: give 0, 1 or 2")
         if self.window is not None and not self.window[0] < self.window[1]:
-            raise UserError(f"window {self.window} is not valid: give a low and a higher intensity")
+            raise UserError(f"window={self.window} is not valid: give a low and a higher intensity")
 
 
 def iter_entry(

@@ -106,7 +106,7 @@ def _set_patients_aside(
     rows: list[tuple[Row, str]], classes: tuple[str, ...], share: float, seed: int
 ) -> list[tuple[Row, str]]:
     if own := next((row for row, _ in rows if row.split != "train"), None):
-        raise UserError(f"{own.where} is of the split {own.split} already: drop val_fraction={share}")
+        raise UserError(f"{own.where} is of the split {own.split} already: drop `val_fraction`")
     patients: dict[str, Entry] = {}
     for row, patient in rows:
         patients.setdefault(patient, Entry("", (classes.index(str(row.labels[0])),), patient))

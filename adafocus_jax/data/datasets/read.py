@@ -70,9 +70,7 @@ def _read(spec: DatasetSpec, source: Source, options: Mapping[str, Any]) -> Anno
             )
         return found
     if source.annotations is None:
-        raise UserError(
-            f"{spec.name} needs its annotation files: give annotations=DIR, the folder of {spec.files}"
-        )
+        raise UserError(f"{spec.name} needs its annotation files: give annotations=DIR with {spec.files}")
     columns = options.get("columns")
     if (lists := read_lists(source, spec, columns)) is None:
         raise UserError(f"{source.annotations} holds neither {spec.files} nor lists such as train_split.txt")

@@ -9,12 +9,20 @@ import threading
 
 import cv2
 
+from adafocus_jax.allocator import keep_freed_memory
+from adafocus_jax.plugins import import_inherited_plugins
+
 
 def start_worker(*_: object) -> None:
-    """Makes a spawned process a well-behaved worker: one OpenCV thread, no Ctrl-C, and no life without its parent."""
+    """Makes a spawned process a well-behaved worker: one OpenCV thread, no Ctrl-C, no life without its parent.
+
+    It then imports the plugins of its parent.
+    """
+    keep_freed_memory()
     cv2.setNumThreads(1)  # Parallelism is over videos.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent handles it.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    import_inherited_plugins()
 
 
 def _exit_with_parent() -> None:

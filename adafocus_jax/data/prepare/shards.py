@@ -1,4 +1,4 @@
-"""Makes shards from video files in worker processes, one whole shard at a time."""
+"""Writes shards of records from video files in worker processes, one whole shard at a time."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class FrameFormat:
     fps: float | None
     """Highest frame rate; None keeps all frames."""
     quality: int
-    """Of the JPEG images, 1…100."""
+    """JPEG quality, 1…100."""
     read: ReadOptions
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of the videos of a finished shard."""
+    """What a finished shard holds, and what was skipped."""
 
     shard: str
     """File name."""
@@ -61,7 +61,7 @@ class Receipt:
 
 
 def read_receipt(path: Path, plan: str) -> Receipt | None:
-    """The receipt of the finished shard ``path``; None if it is not there, or is of another plan."""
+    """The receipt of the finished shard ``path``; None if there is none, or it belongs to another plan."""
     with contextlib.suppress(FileNotFoundError):
         receipt = Receipt(**json.loads(receipt_path(path).read_text(encoding="utf-8")))
         if receipt.plan == plan and path.stat().st_size == receipt.num_bytes:
@@ -76,7 +76,7 @@ def receipt_path(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to make: where it goes, what goes in, and how frames are stored."""
+    """One shard to write: its path, its videos, and how frames are stored."""
 
     path: Path
     split: str
@@ -87,14 +87,13 @@ class ShardJob:
     frames: FrameFormat
 
     def receipt(self) -> Receipt | None:
-        """The receipt of the finished shard; None if it is still to be made."""
+        """The receipt of the finished shard; None if it is not finished."""
         return read_receipt(self.path, self.plan)
 
     def make(self) -> Generator[int, None, None]:
-        """Writes the shard and then its receipt; yields how many videos are dealt with, before each and at the end.
+        """Writes the shard and then its receipt; yields how many videos are done, before each and at the end.
 
-        A shard that is there already, or that another process is making, is left alone. Left early, it leaves
-        nothing behind.
+        A shard that exists, or that another process is writing, is left alone. Stopped early, it leaves nothing behind.
 
         Raises:
           OSError: the shard cannot be written.
@@ -113,11 +112,11 @@ class ShardJob:
                 yield position
                 try:
                     frames, times_sec = self._read(entry)
-                except UserError:  # Not the file's fault: something is not installed.
+                except UserError:  # Not the file's fault: a package is not installed.
                     raise
                 except DecodeError as error:
                     skipped.append((entry.name, " ".join(str(error).split())))
-                except Exception as error:  # One strange file must not end a run of hours.
+                except Exception as error:  # One odd file must not end a run of hours.
                     skipped.append((entry.name, " ".join(f"{type(error).__name__}: {error}".split())))
                 else:
                     fps = mean_fps(times_sec)
@@ -142,10 +141,10 @@ class ShardJob:
 
 
 def make_jobs(
-    out: Path, plan: Plan, dealt: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
+    out: Path, plan: Plan, assigned: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
 ) -> list[ShardJob]:
-    """A job for each shard of the plan; ``dealt``: the entries of the shards, by split."""
-    entries = (part for parts in dealt.values() for part in parts)
+    """A job for each shard of the plan; ``assigned``: the entries of each shard, by split."""
+    entries = (part for parts in assigned.values() for part in parts)
     return [
         ShardJob(path, split, plan.digest, part, plan.classes, frames)
         for (split, path), part in zip(plan.shard_paths(out), entries, strict=True)
@@ -154,7 +153,7 @@ def make_jobs(
 
 @contextlib.contextmanager
 def _try_lock(path: Path) -> Iterator[bool]:
-    """Yields whether this process got the lock of the shard. The system frees it when its holder ends, however."""
+    """Yields whether this process holds the lock of the shard. The system frees it when the process ends in any way."""
     scratch = path.parent / SCRATCH
     with open(scratch / f"{path.name}.lock", "w") as file:
         try:
@@ -163,21 +162,21 @@ def _try_lock(path: Path) -> Iterator[bool]:
             yield False
             return
         except OSError:
-            pass  # A file system without locks: two at once would write the same bytes, each in a file of its own.
+            pass  # A file system without locks: two writers at once write the same bytes, each to a file of its own.
         else:
-            for file in (path, receipt_path(path)):
-                remove_partials(file, scratch)
+            for target in (path, receipt_path(path)):
+                remove_partials(target, scratch)
         yield True
 
 
 def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
-    """Makes the shards in ``workers`` processes (0: in this one), with progress on standard error.
+    """Writes the shards in ``workers`` processes (0: in this one), with progress on standard error.
 
-    Each process takes the memory of one video's JPEG images and a few frames.
+    Each process needs memory for one video's JPEG images and a few frames.
 
     Raises:
       OSError: a shard cannot be written.
-      UserError: a worker was killed. No shard is half there, and the finished ones stay.
+      UserError: a worker was killed. No shard is left half written, and finished ones stay.
     """
     if not jobs:
         return
@@ -208,8 +207,8 @@ def _make_in_processes(
                 future.result()
     except BrokenProcessPool as error:
         raise UserError(
-            f"a worker process was killed, perhaps for want of memory, at {tracker.current() or 'its start'}: "
-            "run the same command again to continue, with fewer --workers, or without that video"
+            f"a worker process was killed, perhaps out of memory, at {tracker.current() or 'its start'}: "
+            "run the same command again to resume, with fewer `workers`, or without that video"
         ) from error
     finally:
         stop.set()
@@ -240,7 +239,7 @@ class _Tracker:
     def __init__(
         self, jobs: Sequence[ShardJob], positions: Sequence[int], advance: Callable[[int], None]
     ) -> None:
-        """``positions[job]``: how many videos the job has dealt with; shared with the workers."""
+        """``positions[job]``: how many videos the job has done; shared with the workers."""
         self._jobs, self._positions, self._advance = jobs, positions, advance
         self._done = 0
 

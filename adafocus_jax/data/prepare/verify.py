@@ -1,4 +1,4 @@
-"""Whether a folder of records is whole, and what is in it."""
+"""Verifies a folder of records, and counts what it holds."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from adafocus_jax.io import is_remote, progress
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is wrong with a file."""
+    """One defect of a file."""
 
     file: str
     reason: str
     index: int | None = None
     """The record; None: the file as a whole."""
     video: str | None = None
-    """What was stored in that record, if the receipts are still there."""
+    """The video stored in that record, if the receipts still exist."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Contents:
     num_videos: int = 0
     num_frames: int = 0
     num_bytes: int = 0
-    """Of the JPEG images."""
+    """Size of the JPEG images."""
     labels: Counter[int] = field(default_factory=Counter)
     """Videos of each class; one with several labels counts for each."""
     lengths: Counter[int] = field(default_factory=Counter)
@@ -87,7 +87,7 @@ class _Shard:
     names: list[str] | None
     """The videos in it."""
     url: str | None
-    """Where to fetch it from; None: it is there."""
+    """Where to fetch it from; None: it is local."""
 
 
 def inspect_records(
@@ -99,12 +99,12 @@ def inspect_records(
     """Reads every byte of a folder of records: checksums of files and records, features, labels.
 
     Args:
-      directory: the folder, perhaps remote; of that, a shard at a time and thread is fetched, and not kept.
+      directory: the folder, local or remote; each thread fetches one remote shard at a time, and does not keep it.
       decode: decode every JPEG image, too.
       threads: files to read at a time; None: one per core.
 
     Raises:
-      UserError: there are no finished records, or remote metadata do not come.
+      UserError: there are no finished records, or remote metadata cannot be fetched.
     """
     if not is_remote(directory):
         return _inspect(Path(directory), None, decode, threads)
@@ -138,7 +138,7 @@ def _inspect(directory: Path, url: str | None, decode: bool, threads: int | None
 
 
 def _check_metadata(directory: Path) -> tuple[dict[str, str], list[Damage]]:
-    """The checksums by file name, and what is wrong with the files that are no shards."""
+    """The checksums by file name, and the defects of files other than shards."""
     try:
         sums = read_checksums(directory / CHECKSUMS)
     except (OSError, ValueError) as error:
@@ -165,7 +165,11 @@ def _check_file(path: Path, checksum: str | None) -> Damage | None:
         return Damage(
             path.name, "is missing" if isinstance(error, FileNotFoundError) else f"does not read: {error}"
         )
-    return None if actual == checksum else Damage(path.name, "is not what was written: its checksum differs")
+    return (
+        None
+        if actual == checksum
+        else Damage(path.name, "differs from what was written: its checksum does not match")
+    )
 
 
 def _check_shard(

@@ -71,7 +71,7 @@ def test_flip_labels_without_flip():
     counts=st.lists(st.integers(1, 7), min_size=1, max_size=2),
     seed=st.none() | st.integers(0, 9),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_video_fills_any_clip(height, width, size, num_frames, counts, seed):
     """Flat grey frames: every pixel of the clip has the level of the frame that the sampling names."""
     jpegs = [encode_frame(np.full((height, width, 3), 40 * n, np.uint8), 95) for n in range(num_frames)]
@@ -92,7 +92,7 @@ def test_any_video_fills_any_clip(height, width, size, num_frames, counts, seed)
     size=st.integers(2, 40),
     seed=st.none() | st.integers(0, 9),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_reduced_frames_show_the_same_scene(height, width, size, seed):
     y, x = np.mgrid[:height, :width].astype(np.float32)
     frame = np.stack([255 * y / height, 255 * x / width, 128 + 0 * x], axis=-1).astype(np.uint8)

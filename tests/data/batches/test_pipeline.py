@@ -94,7 +94,7 @@ def test_it_fills_a_video_batch(source):
     seed=st.integers(0, 3),
     threads=st.sampled_from([0, 1, 3]),
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_batch_depends_on_seed_and_step_alone(source, start, length, processes, seed, threads):
     """Steps 2, 5 and 8 run across the end of an epoch of 11 records."""
     expected = train(source, range(0, start + length), seed=seed)[start:]
@@ -103,7 +103,7 @@ def test_a_batch_depends_on_seed_and_step_alone(source, start, length, processes
 
 
 @given(batch_size=st.integers(1, 11), seed=st.integers(0, 5))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_every_record_comes_once_per_epoch(source, batch_size, seed):
     batches = train(source, range(33 // batch_size + 1), batch_size=batch_size, seed=seed)
     order = np.concatenate([batch["index"] for batch in batches])
@@ -151,7 +151,7 @@ def test_evaluation_in_workers_with_fewer_batches_than_workers(source):
 
 
 @given(batch=st.integers(1, 6), processes=st.integers(1, 5))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_evaluation_covers_every_record_once(source, batch, processes):
     parts = [
         list(

@@ -117,7 +117,7 @@ def test_a_source_with_its_own_splits(tmp_path, name):
         "train": [("run/1.mp4", (0,)), ("walk/2.mp4", (1,))],
         "val": [("walk/3.mp4", (1,))],
     }
-    with pytest.raises(UserError, match=f"{name}/: drop val_fraction=0.5"):
+    with pytest.raises(UserError, match=f"{name}/: drop `val_src` and `val_fraction`"):
         read_splits(tmp_path, val_fraction=0.5)
 
 
