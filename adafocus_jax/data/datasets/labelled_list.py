@@ -70,10 +70,14 @@ def read_lists_of(
             raise UserError(f"the list {file} names no videos: it must hold lines of path,label")
         order = columns or header or _guess_columns(file, rows, classes)
         tables.append([ListRow(f"{file}, line {line}", fields, order, names) for line, fields in rows])
-    used = [label for table in tables for row in table for label in row.labels]
-    numbers = names if all(label in names for label in used) else class_numbers(classes, used)
+    by_name = [all(label in names for row in table for label in row.labels) for table in tables]
+    told = zip(tables, by_name, strict=True)
+    numbers = class_numbers(
+        classes, [label for table, named in told if not named for row in table for label in row.labels]
+    )
     return [
-        _entries(root, table, classes, numbers) for root, table in zip(lists.values(), tables, strict=True)
+        _entries(root, table, classes, names if named else numbers)
+        for root, table, named in zip(lists.values(), tables, by_name, strict=True)
     ]
 
 
