@@ -70,7 +70,7 @@ def run_training(
     model = make_model(settings)
     options = replace(train_options(settings, len(source)), profile=profile)
     spec = clip_spec(settings, model)
-    warn_of_flips(spec, source.traits)
+    warn_of_flips(spec, source.traits, source.classes)
     transforms = make_transforms(data["transforms"])
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:
