@@ -5,12 +5,13 @@ from __future__ import annotations
 import atexit
 import collections
 import contextlib
+import ctypes
 import gc
 import re
 import signal
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def iterate_in_workers(dataset: grain.IterDataset, num_workers: int) -> Iterator
       UserError: a worker was killed, or could not start.
     """
     refuse_unguarded_main()
+    _open.add(elements := _iterate(dataset, num_workers))
+    return elements
+
+
+def _iterate(dataset: grain.IterDataset, num_workers: int) -> Generator[Any, None, None]:
     options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=1)
     iterator = iter(dataset.mp_prefetch(options, start_worker))
     try:
@@ -70,25 +76,33 @@ def _cause(code: int) -> str:
     return f"a data worker ended with status {code} as it started; its message is above. {MAIN_GUARD}"
 
 
+_open: weakref.WeakSet[Generator[Any, None, None]] = weakref.WeakSet()
 _recent: collections.deque[tuple[weakref.ref[Any], str]] = collections.deque(maxlen=_ARRAYS)
 
 
 def _remember(element: dict[str, Any]) -> None:
     """Notes the shared memory of a batch, which is freed with its arrays: never, where they live until the exit."""
-    if not _recent:
-        atexit.register(_unlink_recent)
     for array in element.values():
         if (memory := getattr(array, "shm", None)) is not None:
             _recent.append((weakref.ref(array), memory.name))
 
 
-def _unlink_recent() -> None:
-    """Frees what arrays still hold at exit, as after an error, and what grain's thread did not come to yet."""
+@atexit.register
+def _clean_up() -> None:
+    """Ends the workers at exit, and frees what arrays still hold, as after an error or in a script's globals."""
+    for elements in list(_open):
+        with contextlib.suppress(ValueError):  # one that is running
+            elements.close()
     gc.collect()
     end = time.monotonic() + _UNLINK_SEC
-    for array, name in _recent:
-        while array() is None and (_SHARED / name).exists() and time.monotonic() < end:
-            time.sleep(0.01)
+    for reference, name in _recent:
+        if (array := reference()) is not None:
+            # What is deleted from now on finds no modules to free itself with: let it live to the end of the process.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(array))
+            del array
+        else:  # It is in the hands of grain's thread.
+            while (_SHARED / name).exists() and time.monotonic() < end:
+                time.sleep(0.01)
         with contextlib.suppress(FileNotFoundError):
             memory = SharedMemory(name)
             memory.close()
