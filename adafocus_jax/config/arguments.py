@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from adafocus_jax.config.checks import layer_groups
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.sources import Source, open_data
-from adafocus_jax.data.datasets.annotations import mirrored_labels
+from adafocus_jax.data.datasets.mirrored import mirrored_labels
 from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import VideoModel, create_model

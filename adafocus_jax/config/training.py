@@ -45,6 +45,7 @@ def run_training(
     *,
     profile: tuple[int, int] | None = None,
     draw: Draw | None = None,
+    start_over: bool = False,
 ) -> TrainResult:
     """Trains the model of ``settings`` on their data, or resumes the run in ``workdir``; all processes call it alike.
 
@@ -53,6 +54,7 @@ def run_training(
       workdir: a folder that all machines see.
       profile: first step and number of steps to trace.
       draw: makes pictures of ``train.eval_pictures`` held-out videos at every evaluation.
+      start_over: where every checkpoint in ``workdir`` is damaged, move that run aside and begin a new one.
 
     Raises:
       UserError: see ``train``; or there are no data, or the classes of the two splits differ.
@@ -68,7 +70,7 @@ def run_training(
     model = make_model(settings)
     options = replace(train_options(settings, len(source)), profile=profile)
     spec = clip_spec(settings, model)
-    warn_of_flips(spec, source.traits)
+    warn_of_flips(spec, source.traits, source.classes)
     transforms = make_transforms(data["transforms"])
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:
@@ -100,6 +102,7 @@ def run_training(
         complete=complete,
         evaluators=_evaluators(settings, model, spec, draw),
         initialize=partial(initialize_from, other, model, settings["classes"]) if other else None,
+        start_over=start_over,
     )
 
 

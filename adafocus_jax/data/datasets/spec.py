@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from adafocus_jax.data.datasets.annotations import Entry
+from adafocus_jax.data.datasets.entry import Entry
 
 DEFAULT_FPS = 10.0
 

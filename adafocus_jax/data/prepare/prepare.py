@@ -53,6 +53,7 @@ def prepare(
     quality: int = 90,
     read: ReadOptions | None = None,
     classes: str | Path | None = None,
+    columns: Sequence[str] | None = None,
     trim: bool | None = None,
     val_fraction: float | None = None,
     val_src: str | Path | None = None,
@@ -77,6 +78,7 @@ def prepare(
       quality: JPEG quality, 1…100.
       read: how folders of frames and volumes are read; None: the defaults of ``ReadOptions``.
       classes: file of class names, one per line; required for lists.
+      columns: what the columns of lists are, such as ``("path", "frames", "label")``; None: what the lines allow.
       trim: whether videos are cut to their annotated segments, where a data set has such; None: its own default.
       val_fraction: share of each class to hold out as the split ``val``, drawn by ``seed``.
       val_src: a folder or list to make the split ``val`` from.
@@ -103,7 +105,7 @@ def prepare(
     choice = {"trim": trim, "val_fraction": val_fraction}
     out = Path(out)
     try:
-        options = {**choice, "classes_file": classes, "val_src": val_src, "seed": seed}
+        options = {**choice, "classes_file": classes, "val_src": val_src, "columns": columns, "seed": seed}
         table = _read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
@@ -128,7 +130,9 @@ def prepare(
 
 def _flags(frames: FrameFormat) -> dict[str, Any]:
     flags = asdict(frames)
-    return {**flags, **flags.pop("read")}
+    flags |= flags.pop("read")
+    del flags["limits"]  # What is stored does not depend on them.
+    return flags
 
 
 def _in_processes(workers: int | None) -> ShardMaker:

@@ -112,7 +112,7 @@ class ShardJob:
             for position, entry in enumerate(self.entries):
                 yield position
                 try:
-                    frames, fps = self._read(entry)
+                    frames, times_sec = self._read(entry)
                 except UserError:  # Not the file's fault: a package is not installed.
                     raise
                 except DecodeError as error:
@@ -120,7 +120,8 @@ class ShardJob:
                 except Exception as error:  # One odd file must not end a run of hours.
                     skipped.append((entry.name, " ".join(f"{type(error).__name__}: {error}".split())))
                 else:
-                    shard.write(encode_record(features, frames, entry.labels, entry.name, fps))
+                    fps = mean_fps(times_sec)
+                    shard.write(encode_record(features, frames, entry.labels, entry.name, fps, times_sec))
                     names.append(entry.name)
                     num_frames += len(frames)
         num_bytes, checksum = self.path.stat().st_size, file_checksum(self.path)
@@ -129,15 +130,15 @@ class ShardJob:
         )
         write_json(receipt_path(self.path), asdict(receipt))
 
-    def _read(self, entry: Entry) -> tuple[list[bytes], float]:
+    def _read(self, entry: Entry) -> tuple[list[bytes], list[float]]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
-        wanted, frames, times = self.frames, [], []
+        wanted, frames, times_sec = self.frames, [], []
         for time_sec, frame in iter_entry(
             entry, short_side=wanted.size, max_fps=wanted.fps, options=wanted.read
         ):
             frames.append(encode_frame(frame, wanted.quality))
-            times.append(time_sec)
-        return frames, mean_fps(times)
+            times_sec.append(time_sec)
+        return frames, times_sec
 
 
 def make_jobs(

@@ -125,7 +125,7 @@ PIECES = st.sampled_from(
     name=st.sampled_from(sorted(DATASETS)),
     files=st.dictionaries(st.sampled_from(OFFICIAL), st.lists(PIECES, max_size=12).map(" ".join), min_size=1),
 )
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nonsense_is_the_users_mistake(made, name, files):
     made.touch("1/00001.jpg", "run/2.mp4")
     for file in made.write().iterdir():

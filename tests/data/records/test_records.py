@@ -25,6 +25,16 @@ from adafocus_jax.errors import UserError
 CLASSES = ("jump", "run", "walk")
 
 
+def test_a_record_without_as_many_times_as_frames_does_not_read(tmp_path):
+    jpeg = encode_frame(np.zeros((8, 8, 3), np.uint8), 90)
+    (tmp_path / ".prepare").mkdir()
+    with ShardWriter(tmp_path / shard_name("train", 0, 1)) as writer:
+        writer.write(encode_record(record_features(CLASSES), [jpeg] * 3, [0], "v", 2.0, [0.0, 0.1]))
+    write_metadata(tmp_path, CLASSES, {"train": [1]}, {"train": 0}, 1)
+    with pytest.raises(RecordError, match="has 3 frames and 2 times"):
+        open_records(tmp_path, "train")[0]
+
+
 @pytest.fixture
 def copy(records, tmp_path) -> Path:
     """A copy of the records that a test may damage."""
