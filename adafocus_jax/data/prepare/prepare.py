@@ -24,6 +24,7 @@ from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.datasets.spec import DEFAULT_FPS
+from adafocus_jax.data.media.worker_process import refuse_unguarded_main
 from adafocus_jax.data.prepare.finish import MAX_SKIPPED, PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
@@ -96,6 +97,7 @@ def prepare(
         process is still writing the last shards; the disk is full; a worker was killed; too many videos are missing
         or were skipped.
     """
+    refuse_unguarded_main()
     started = time.monotonic()
     _check_arguments(size=size, fps=fps, quality=quality, workers=workers, seed=seed, max_skipped=max_skipped,
                      max_missing=max_missing, shards=shards, part=part)  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Any
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
-from adafocus_jax.data.media.worker_process import start_worker
+from adafocus_jax.data.media.worker_process import MAIN_GUARD, start_worker
 from adafocus_jax.data.prepare.manifest import Plan
 from adafocus_jax.data.records.schema import (
     SCRATCH,
@@ -207,9 +207,14 @@ def _make_in_processes(
             for future in done:
                 future.result()
     except BrokenProcessPool as error:
+        if not (videos := tracker.current()):
+            raise UserError(
+                "the worker processes ended as they started; if they left no message above, they were killed, perhaps "
+                f"out of memory. {MAIN_GUARD}"
+            ) from error
         raise UserError(
-            f"a worker process was killed, perhaps out of memory, at {tracker.current() or 'its start'}: "
-            "run the same command again to resume, with fewer `workers`, or without that video"
+            f"a worker process was killed, perhaps out of memory, at {videos}: run the same command again to resume, "
+            "with fewer `workers`, or without that video"
         ) from error
     finally:
         stop.set()
