@@ -142,7 +142,10 @@ def test_layer_factors_stand_in_front_of_the_groups(demo):
         ("--config.optimizer.decay_steps=-1", "decay_steps=-1 is not valid: give 0 or more"),
         ("--config.train.evaluators=('robust',)", "is not valid: choose among classification"),
         ("--config.loss.weights.kl=-1", "loss weight kl=-1.0 is not valid: give 0 or more"),
-        ("--config.plugins=('nowhere.encoders',)", "no plugin 'nowhere.encoders': install it, or add its folder"),
+        (
+            "--config.plugins=('nowhere.encoders',)",
+            "no plugin 'nowhere.encoders': install it, or add its folder",
+        ),
         ("lr=1", "unknown argument 'lr=1': change the config with --config.KEY=VALUE"),
     ],
 )
@@ -175,7 +178,7 @@ def test_a_config_file_that_does_not_load_says_why(tmp_path, text, message):
 
 def test_only_what_reads_data_asks_for_them():
     data = load_config(str(CONFIGS / "demo.py"))["data"]
-    with pytest.raises(UserError, match="no data: give --data DIR"):
+    with pytest.raises(UserError, match="no data: give data=DIR"):
         open_data(data["dir"], data["train_split"])
 
 

@@ -68,7 +68,7 @@ def measure_reading(
     bare video decoder (``decoder``).
 
     Args:
-      data: folder of records; None: videos are synthesised in a temporary folder. ``mp4`` and ``decoder`` need these.
+      data: folder of records; None: videos are synthesised in a temporary folder. ``mp4`` and ``decoder`` need them.
       videos: how many to synthesise and to read.
       length: frames of a synthetic video.
       frames: frames of a clip.
@@ -80,7 +80,7 @@ def measure_reading(
     Returns:
       ``examples_per_sec`` by alternative (wall clock) and ``examples_per_sec_per_core`` (CPU time), ratios ``times_…``
       of the rate from records to those, ``share_of_time`` of the stages, ``peak_bytes`` (None where the system does not
-      tell), and ``cores_needed`` to feed the accelerator.
+      report it), and ``cores_needed`` to feed the accelerator.
 
     Raises:
       UserError: an argument that is not positive, or ``data`` holds no records.

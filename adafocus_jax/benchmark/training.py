@@ -144,5 +144,5 @@ def _synthetic_batch(shapes: VideoBatch, classes: int) -> dict[str, np.ndarray]:
     """Noise, labelled with every class in turn."""
     rng = np.random.default_rng(0)
     frames = {"frames": shapes.frames, "glance": shapes.glance}
-    made = {name: rng.integers(0, 256, x.shape, np.uint8) for name, x in frames.items() if x is not None}
-    return {**made, "label": np.arange(len(shapes.frames), dtype=np.int32) % classes}
+    noise = {name: rng.integers(0, 256, x.shape, np.uint8) for name, x in frames.items() if x is not None}
+    return {**noise, "label": np.arange(len(shapes.frames), dtype=np.int32) % classes}

@@ -46,10 +46,10 @@ State = TypeVar("State")
 class Checkpoints:
     """Saves and restores the state of the run that owns ``folder``.
 
-    Use it in a ``with`` block, or call ``close``: saving is asynchronous. A save that is killed half-way leaves
-    what was there; a checkpoint that turns out damaged is set aside, never deleted.
+    Use it in a ``with`` block, or call ``close``: saving is asynchronous. A save that is killed halfway leaves the
+    earlier checkpoints intact; a damaged checkpoint is set aside, never deleted.
 
-    Of several processes all make the same calls on one shared folder: process 0 writes, all restore.
+    All processes of a run make the same calls on one shared folder: process 0 writes, all restore.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Checkpoints:
         free_keys: Collection[str] = (),
         complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        """Opens or makes ``folder`` for a run of ``config``.
+        """Opens or creates ``folder`` for a run of ``config``.
 
         Args:
           folder: ``WORKDIR/checkpoints``.
@@ -91,7 +91,7 @@ class Checkpoints:
         """Writes ``state`` (NumPy arrays) in the background; returns when it need not stay as it is.
 
         Args:
-          step: updates done; a step that is saved already is left alone.
+          step: updates done; a step that was saved before is left alone.
           state: any pytree that flax can turn into dictionaries.
 
         Raises:
@@ -126,9 +126,9 @@ class Checkpoints:
         _wait_for_all(f"the metrics of step {step} are written")
 
     def restore_latest(self, expected: State) -> State | None:
-        """The newest state that can be read, NumPy arrays in the structure of ``expected``; None if there is none.
+        """The latest readable state, NumPy arrays in the structure of ``expected``; None if there is none.
 
-        A damaged checkpoint is set aside, which a warning says, and the one before it is taken.
+        A damaged checkpoint is set aside with a warning, and the one before it is used.
 
         Raises:
           UserError: the checkpoint's names, shapes or dtypes are not those of ``expected``; or all are damaged.
@@ -165,7 +165,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Names the step of a save that failed: Orbax tells of it later, by whatever tensorstore raised."""
+        """Names the step whose save failed: Orbax reports it late, with whatever tensorstore raised."""
         try:
             yield
         except jax.errors.JaxRuntimeError:  # of other processes, not of the disk
@@ -173,8 +173,8 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             kept = f"step {self.steps[-1]}" if self.steps else "the start"
             raise UserError(
-                f"the checkpoint of step {self._saving} could not be written ({one_line(error, 400)}): make room, and "
-                f"start again to go on from {kept}, which is untouched"
+                f"the checkpoint of step {self._saving} could not be written ({one_line(error, 400)}): free space "
+                f"and start again to resume from {kept}, which is intact"
             ) from error
 
     def __enter__(self) -> Checkpoints:
@@ -247,7 +247,7 @@ def _are_all_damaged(folder: Path) -> bool:
 def differing_keys(
     old: Mapping[str, Any], new: Mapping[str, Any], free_keys: Collection[str] = ()
 ) -> list[str]:
-    """What a run's configuration says and another does not, by dotted key, as JSON sees it.
+    """Differences between two configurations, by dotted key, after a round trip through JSON.
 
     >>> differing_keys({"a": {"b": [1, 2], "c": 0}}, {"a": {"b": (1, 2), "c": 3}})
     ['a.c is 0 there, 3 here']

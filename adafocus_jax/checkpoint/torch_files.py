@@ -1,4 +1,4 @@
-"""PyTorch's checkpoint files, without running what they hold: ``.pth``, ``.pth.tar``, ``.pyth``, ``.safetensors``."""
+"""PyTorch's checkpoint files, read without running their code: ``.pth``, ``.pth.tar``, ``.pyth``, ``.safetensors``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.io import StrPath, writing
 
 CONTAINERS = ("state_dict", "model_state", "model")
-"""Where checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
+"""Keys under which checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
 SAFETENSORS = ".safetensors"
 DTYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
-"""Of safetensors, by its names."""
+"""Dtypes of safetensors by their names."""
 
 
 def read_state_dict(path: StrPath) -> dict[str, np.ndarray]:
@@ -64,7 +64,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and storage readers raise whatever they stumble over
+    except Exception as error:  # zip, pickle and storage readers raise all kinds of errors
         raise _refusal(path, error) from error
     return {name: _to_numpy(tensor) for name, tensor in _weights(path, content).items()}
 

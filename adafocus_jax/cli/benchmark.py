@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
-from adafocus_jax.cli.main import add_output_arguments
+from adafocus_jax.cli.output import add_output_arguments
 
 BENCHMARKS = {
     "data": "data loading: clips per second and core, against Pillow and the bare video decoder",

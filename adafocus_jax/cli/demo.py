@@ -16,12 +16,14 @@ from rich.table import Table
 import adafocus_jax
 from adafocus_jax.cli.main import run_command
 from adafocus_jax.config import make_model
+from adafocus_jax.data.batches.single import Clip
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.report import demo_report, truth_extra
 from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask, write_videos
+from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import choose_policy, stored_policies
+from adafocus_jax.evaluate.exits import stored_policies
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.flops import model_cost
 from adafocus_jax.predict.videos import video_prediction
@@ -154,8 +156,7 @@ def _compare(
     shown = video_prediction(
         names[row],
         source.classes,
-        np.stack([record.frame(int(i)) for i in at]),
-        record.times_sec[at],
+        Clip(np.stack([record.frame(int(i)) for i in at]), record.times_sec[at], at, None),
         found,
         row,
         np.asarray(figures["exit_gflops"]),

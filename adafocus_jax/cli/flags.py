@@ -19,6 +19,21 @@ def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
+def at_least(lowest: int) -> Callable[[str], int]:
+    """The type of a flag that takes integers from ``lowest`` on.
+
+    >>> at_least(1)("2")
+    2
+    """
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text} is not valid: give {lowest} or more")
+        return int(text)
+
+    return parse
+
+
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Argument to what stands for it on the command line: a flag, or the name of a positional argument.
 
@@ -40,13 +55,14 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
 def in_flags(message: str, flags: Mapping[str, str]) -> str:
     """A message of the library, which writes arguments as Python does, in the words of the command line.
 
-    >>> in_flags("val_fraction=2 is not valid: give 0…1", {"val_fraction": "--val-fraction"})
-    '--val-fraction 2 is not valid: give 0…1'
+    >>> in_flags("size=2 is not valid: drop `size`", {"size": "--size"})
+    '--size 2 is not valid: drop --size'
     >>> in_flags("take start_over=True to begin anew", {"start_over": "--start-over"})
     'take --start-over to begin anew'
     """
-    return re.sub(
-        r"(?<![^\s(])(\w+)=(?:(True\b)|(?=\S))",
-        lambda found: flags[found[1]] + ("" if found[2] else " ") if found[1] in flags else found[0],
-        message,
-    )
+
+    def translate(found: re.Match[str]) -> str:
+        name, alone = found[1] or found[3], found[2] or found[3]
+        return flags[name] + ("" if alone else " ") if name in flags else found[0]
+
+    return re.sub(r"(?<![^\s(])(\w+)=(?:(True\b)|(?=\S))|`(\w+)`", translate, message)

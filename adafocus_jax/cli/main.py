@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from adafocus_jax import __version__
+from adafocus_jax.allocator import keep_freed_memory
 from adafocus_jax.cli.exit_status import status_of
 from adafocus_jax.cli.flags import flags_of
-from adafocus_jax.errors import UserError
-from adafocus_jax.io import json_text, write_json
+from adafocus_jax.cli.output import add_output_arguments, write_figures
 from adafocus_jax.plugins import import_inherited_plugins
 
 COMMANDS = {
@@ -25,15 +25,20 @@ COMMANDS = {
     "train": "train a model from a config file",
     "evaluate": "accuracy, mAP and early-exit curve of a checkpoint",
     "predict": "classify videos and visualise what the model looked at",
+    "sweep": "train one config with many settings, scripted or searched, and compare the runs",
     "report": "write one HTML page about a training run: curves, evaluations, cost, what the model looks at",
     "convert": "convert a PyTorch checkpoint into one of this package, or back",
     "cost": "multiply-adds and parameters of a model, by module and by exit",
     "plan": "memory, largest batch, collectives and estimated speed of training on a TPU slice, without one",
+    "launch": "start a command on several processes, TPU slices, GKE or Slurm, and again until it is done",
     "benchmark": "throughput of data loading and of training on this machine",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
 command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
+
+WRAPPERS = ("sweep", "launch")
+"""Commands that take another command behind ``--``; they find its words in ``args.after``."""
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -57,24 +62,20 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def add_output_arguments(parser: argparse.ArgumentParser, **default: Any) -> None:
-    """Adds the flags that all commands have; a command of commands adds them to each, ``default=SUPPRESS``."""
-    text = "write the figures as JSON (- for standard output)"
-    parser.add_argument("--json", metavar="FILE", help=text, **default)
-    text = "compile anew, and leave nothing on disk"
-    parser.add_argument("--no-compile-cache", action="store_true", help=text, **default)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error", **default)
-
-
 def run_command(argv: Sequence[str]) -> Any:
     """Runs one command and returns its figures; failures are exceptions."""
-    args = _parse(argv)
+    args = parse(argv)
     return args.run(args)
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = build_parser(argv[0] if argv and argv[0] in COMMANDS else None)
-    args, rest = parser.parse_known_args(argv)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one command, with ``run``; overrides of its config are in ``settings``."""
+    command = argv[0] if argv and argv[0] in COMMANDS else None
+    # What follows `--` is another command's, for those that start one.
+    split = argv.index("--") if command in WRAPPERS and "--" in argv else len(argv)
+    parser = build_parser(command)
+    args, rest = parser.parse_known_args(argv[:split])
+    args.after = list(argv[split + 1 :])
     args.settings = [word for word in rest if word.startswith("--config.")] if "config" in args else []
     if unknown := [word for word in rest if word not in args.settings]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)} (see adafocus {argv[0]} --help)")
@@ -82,9 +83,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns 0, or 2 for a user's mistake (one line on standard error), or the command's status."""
-    args = _parse(list(sys.argv[1:] if argv is None else argv))
-    # force: absl, which configs bring along, has put its own handler there. Libraries speak up from warnings on.
+    """Runs one command. Returns 0, 2 for a user error (reported in one line on standard error), or its own status."""
+    keep_freed_memory()
+    args = parse(list(sys.argv[1:] if argv is None else argv))
+    # force: absl, which configs import, has installed a handler of its own.
     handler = logging.StreamHandler(sys.stderr)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("adafocus_jax").setLevel(logging.INFO)
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stderr) if args.json == "-" else contextlib.nullcontext():
             figures = args.run(args)
         if args.json and figures is not None:
-            _write_figures(args.json, figures)
+            write_figures(args.json, figures)
         return figures.get("status", 0) if isinstance(figures, dict) else 0
 
     try:
@@ -113,16 +115,6 @@ def _cache_compilation(wanted: bool) -> None:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = jax.config.jax_compilation_cache_dir or os.path.join(cache, "adafocus_jax")
     jax.config.update("jax_compilation_cache_dir", folder if wanted else None)
-
-
-def _write_figures(target: str, figures: Any) -> None:
-    if target == "-":
-        sys.stdout.write(json_text(figures))
-        return
-    try:
-        write_json(target, figures)
-    except OSError as error:
-        raise UserError(f"cannot write json={target}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

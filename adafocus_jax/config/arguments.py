@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from adafocus_jax.config.checks import layer_groups
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.sources import Source, open_data
-from adafocus_jax.data.datasets.annotations import mirrored_labels
+from adafocus_jax.data.datasets.mirrored import mirrored_labels
 from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import VideoModel, create_model
-from adafocus_jax.models.adafocus import AdaFocus
 from adafocus_jax.plugins import import_plugins
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
@@ -38,9 +37,9 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
     return ClipSpec(
         num_candidates=model.num_candidates,
         image_size=model.image_size,
-        num_glance=model.num_glance if isinstance(model, AdaFocus) and model.separate_glance else None,
+        num_glance=model.num_separate_glance,
         resize=data["resize"] or None,
-        flip=data["flip"],
+        flip=data["flip"] in (None, True),
         flip_labels=mirrored_labels(settings["classes"]) if data["flip_labels"] else None,
         scales=tuple(data["scales"]),
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adafocus_jax.models import MODELS, create_model, model_defaults
-from adafocus_jax.models.uni_adafocus import UniAdaFocus
-from adafocus_jax.models.video_classifier import VideoClassifier
 from adafocus_jax.train.optimizer import ParamGroup
 
 
@@ -50,7 +48,7 @@ def family_recipe(model: str) -> Recipe:
       UserError: an unknown name.
     """
     arguments = model_defaults(model)
-    if MODELS[model].kind is UniAdaFocus:
+    if not MODELS[model].kind.average_frames:
         return _UNI
     return _X3D if arguments["pool_time"] else _TSM
 
@@ -61,20 +59,9 @@ def family_groups(model: str) -> dict[str, ParamGroup]:
     >>> {name: group.factor for name, group in family_groups("uni_adafocus_tsm").items()}
     {'glance': 0.5, 'focus': 1.0, 'proxy': 0.5, 'spatial_policy': 0.2, 'temporal_policy': 0.2}
     """
-    kind = MODELS[model].kind
-    if kind is VideoClassifier:
-        return {"all": ParamGroup(".*")}
-    groups = {
-        "glance": ParamGroup("global_(encoder|head|final_head)/.*", 0.5),
-        "focus": ParamGroup("local_(encoder|head|final_head)/.*"),
-    }
-    if not create_model(model, num_classes=1).whole_frames:
-        policies = family_recipe(model).policy_factor
-        groups |= {
-            "proxy": ParamGroup("proxy_head/.*", 0.5),
-            "spatial_policy": ParamGroup("spatial_policy/.*", policies),
-            "temporal_policy": ParamGroup("temporal_policy/.*", policies),
-        }
-    if kind is UniAdaFocus:
-        groups["classifier"] = ParamGroup("classifier/.*", 20.0)
-    return groups
+    policies = family_recipe(model).policy_factor
+    factors = {"glance": 0.5, "proxy": 0.5, "classifier": 20.0}
+    factors |= {"spatial_policy": policies, "temporal_policy": policies}
+    whole_frames = create_model(model, num_classes=1).whole_frames
+    groups = MODELS[model].kind.parameter_groups(whole_frames)
+    return {name: ParamGroup(paths, factors.get(name, 1.0)) for name, paths in groups.items()}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from adafocus_jax.early_exit.thresholds import assign_exits, exit_scores, solve_thresholds
+from adafocus_jax.early_exit.criteria import exit_scores
+from adafocus_jax.early_exit.thresholds import assign_exits, solve_thresholds
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import writing
 

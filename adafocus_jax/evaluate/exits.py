@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adafocus_jax.early_exit import (
+    CRITERIA,
     ExitCurve,
     ExitPolicy,
     early_exit_curve,
@@ -19,14 +20,11 @@ from adafocus_jax.early_exit import (
     solve_policy,
 )
 from adafocus_jax.early_exit.curves import SWEEP, Metric
-from adafocus_jax.early_exit.thresholds import CRITERIA
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.io import write_text
 
 POLICY_FILE = "early_exit.json"
-BUDGET_FRAC = 0.75
-"""Share of the full cost to spend on average where nothing else is asked for."""
 
 
 def usable_exits(predictions: Predictions) -> np.ndarray:
@@ -37,7 +35,7 @@ def usable_exits(predictions: Predictions) -> np.ndarray:
 def sweep_exits(
     calibration: Predictions, test: Predictions, exit_gflops: np.ndarray, metric: Metric
 ) -> list[ExitCurve]:
-    """Curves of both criteria, of random exits at the same shares, and of one exit for all.
+    """Curves of all criteria, of random exits at the same shares, and of one exit for all.
 
     Args:
       calibration: what the thresholds are solved on.
@@ -66,28 +64,6 @@ def solve_policies(
         for criterion in CRITERIA
         for q in qs
     )
-
-
-def choose_policy(
-    policies: Iterable[ExitPolicy], criterion: str = "confidence", budget_frac: float = BUDGET_FRAC
-) -> ExitPolicy:
-    """The policy that spends the most of ``budget_frac`` of the full cost, on average over the calibration videos.
-
-    Raises:
-      UserError: ``budget_frac`` is outside (0, 1], or below what the cheapest policy spends.
-    """
-    if not 0 < budget_frac <= 1:
-        raise UserError(
-            f"early-exit budget {budget_frac}: give a share of the full cost, above 0 and up to 1"
-        )
-    by_cost = sorted((p for p in policies if p.criterion == criterion), key=lambda policy: policy.cost_frac)
-    affordable = [policy for policy in by_cost if policy.cost_frac <= budget_frac]
-    if not affordable:
-        raise UserError(
-            f"early-exit budget {budget_frac}: leaving as early as possible by {criterion} already takes "
-            f"{by_cost[0].cost_frac:.2f} of the full cost; give that much or more"
-        )
-    return affordable[-1]
 
 
 def store_policies(folder: str | os.PathLike[str], policies: Iterable[ExitPolicy]) -> Path:

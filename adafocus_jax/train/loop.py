@@ -19,7 +19,7 @@ import optax
 from adafocus_jax.checkpoint import FOLDER, Checkpoints
 from adafocus_jax.checkpoint.manager import move_damaged_run
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
 from adafocus_jax.train.figures import Figures, TrainingDivergedError
 from adafocus_jax.train.interrupt import StopRequestedError, StopSignals
 from adafocus_jax.train.lock import WorkdirLock
@@ -28,7 +28,7 @@ from adafocus_jax.train.memory import check_memory
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer, plain_optimizer
 from adafocus_jax.train.processes import naming_lost_processes, require_same
 from adafocus_jax.train.profiler import Profiler
-from adafocus_jax.train.state import TrainState, create_state, run_keys
+from adafocus_jax.train.state import TrainState, create_state
 from adafocus_jax.train.step import LossFunction, Parallel, TrainStep, check_batch_size, make_train_step
 from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
 from adafocus_jax.train.watchdog import Watchdog
@@ -252,7 +252,7 @@ def make_step_and_state(
     devices: Sequence[jax.Device] | None = None,
 ) -> tuple[TrainStep, Callable[[], TrainState]]:
     """The training step of a run, and what makes its first state. ``devices``: to run on; None: all."""
-    params = jax.eval_shape(partial(init_variables, model), run_keys(options.seed)[0])["params"]
+    params = variable_shapes(model)["params"]
     if isinstance(optimizer, OptimizerOptions):
         made = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
     else:

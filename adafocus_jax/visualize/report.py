@@ -15,7 +15,7 @@ from adafocus_jax.visualize.files import jpeg_bytes, png_bytes
 
 @dataclass(frozen=True)
 class Headline:
-    """One large figure, with what it is, and what to compare it with."""
+    """One large number with its label and a note to put it in perspective."""
 
     value: str
     label: str
@@ -24,7 +24,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, as text; columns of figures are set to the right."""
+    """Rows of cells, as text; columns of numbers are right-aligned."""
 
     caption: str
     columns: tuple[str, ...]
@@ -33,14 +33,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with its caption, and a text for those who cannot see it."""
+    """An image with its caption and alternative text."""
 
     image: np.ndarray
     """RGB ``uint8 [H, W, 3]``."""
     caption: str
     alt: str
     photo: bool = False
-    """Embedded as JPEG, at a fraction of the size: for what holds video frames."""
+    """Embedded as JPEG, at a fraction of the size: for images with video frames."""
 
 
 @dataclass(frozen=True)

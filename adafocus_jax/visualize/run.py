@@ -1,4 +1,4 @@
-"""What a workdir holds, read as far as it goes: a run in progress, a crashed one, or a converted checkpoint."""
+"""Reads what a workdir holds: a run in progress, a crashed one, or a converted checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.checkpoint.read import DamagedCheckpointError, read_config, read_metrics, step_numbers
 from adafocus_jax.config import complete
-from adafocus_jax.io import write_json
+from adafocus_jax.io import read_json_lines, write_json
 from adafocus_jax.train.logger import METRICS_FILE
 
 EVALUATION_FOLDER = "evaluation"
@@ -22,7 +22,7 @@ FIGURES_FILE = "figures.json"
 
 @dataclass(frozen=True)
 class Run:
-    """A training run, by the files that it left."""
+    """A training run, from its files."""
 
     workdir: Path
     config: dict[str, Any]
@@ -32,18 +32,18 @@ class Run:
     last_logged: datetime | None
     """When the last of them was written."""
     checkpoints: dict[int, dict[str, float] | None]
-    """Step to what was measured there, with ``score``; None: damaged."""
+    """Step to its evaluation metrics, with ``score``; None: damaged."""
     figures: dict[str, Any] | None
-    """Of the last ``adafocus evaluate``; None where it was not run."""
+    """Figures of the last ``adafocus evaluate``; None if it was not run."""
 
     @property
     def step(self) -> int:
-        """Updates done, as far as the files tell."""
+        """Updates done, according to the files."""
         return max([0, *self.checkpoints, *(row["step"] for row in self.rows)])
 
     @property
     def best(self) -> int | None:
-        """The step of the checkpoint with the highest score; None where none was evaluated."""
+        """The step of the checkpoint with the highest score; None if none was evaluated."""
         scores = {
             step: found["score"] for step, found in self.checkpoints.items() if found and "score" in found
         }
@@ -51,7 +51,7 @@ class Run:
 
 
 def read_run(directory: str | os.PathLike[str]) -> Run:
-    """Reads a workdir, of which only the configuration has to be there.
+    """Reads a workdir; only the configuration is required.
 
     Raises:
       UserError: no such folder, or it is no workdir.
@@ -62,26 +62,15 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
     return Run(
         workdir=workdir,
         config=complete(read_config(folder)),
-        rows=read_rows(log) if log.is_file() else [],
+        rows=read_json_lines(log) if log.is_file() else [],
         last_logged=datetime.fromtimestamp(log.stat().st_mtime, UTC) if log.is_file() else None,
         checkpoints={step: _metrics(folder / str(step)) for step in step_numbers(folder)},
         figures=json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else None,
     )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.jsonl``; a line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            rows.append(dict(json.loads(line)))
-        except ValueError:
-            continue
-    return rows
-
-
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
-    """Writes what an evaluation found to ``folder``, for ``read_run`` to find."""
+    """Writes the figures of an evaluation to ``folder``, where ``read_run`` finds them."""
     write_json(folder / FIGURES_FILE, figures)
 
 

@@ -227,7 +227,7 @@ def test_only_the_first_differences_are_listed():
     ("make", "message"),
     [
         (lambda d: d / "nowhere", "no such checkpoint folder"),
-        (lambda d: d, "is not a checkpoint: give a --workdir"),
+        (lambda d: d, "is not a checkpoint: give the workdir of a training run"),
         (lambda d: (d / "config.json").write_text("{}") and d, "no checkpoint yet"),
         (lambda d: (d / "config.json").write_text("{") and d, "cannot read the configuration"),
     ],

@@ -25,14 +25,6 @@ GIVEN = ("glance_offsets", "thresholds", "positions", "gumbel")
 """Draws that both sides get; the rest is dropout, which is off."""
 
 
-@pytest.fixture(autouse=True)
-def _compile_fast():
-    """The programs are large and run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def published(release, name):
     r = release
     if name == "uni_adafocus":

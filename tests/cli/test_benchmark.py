@@ -47,12 +47,6 @@ def test_what_cannot_be_measured(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_benchmarks_are_listed(capsys):
-    with pytest.raises(SystemExit):
-        main(["benchmark", "--help"])
-    assert "data" in capsys.readouterr().out
-
-
 def test_the_second_start_finds_compiled_programs(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
     (tmp_path / "small.py").write_text(

@@ -4,11 +4,11 @@ import json
 import re
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from adafocus_jax.cli.main import main, run_command
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 
 ROOT = Path(__file__).parents[2]
@@ -22,13 +22,6 @@ SMALL = [
     "--config.model.policy_hidden=8",
     "--config.model.classifier_hidden=16",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +119,15 @@ def test_predict_names_classes_and_draws(job, tmp_path, capsys):
 
 
 def test_predicting_a_file_agrees_with_evaluating_its_record(job, tmp_path):
-    """The same video from mp4 and from records: JPEG changes pixels a little, not the answer's shape."""
+    """The same video from mp4 and from records: JPEG changes pixels a little, and so the boxes."""
     run_command(["evaluate", "--checkpoint", str(job / "run"), "--out", str(tmp_path)])
     video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
     (entry,) = run_command(["predict", "--checkpoint", str(job / "run"), str(video)])
+    source = open_records(job / "records", "val")
+    (record,) = (number for number in range(len(source)) if source[number].name.endswith(video.name))
     with np.load(tmp_path / "predictions.npz") as found:
-        boxes = found["boxes"]
-    assert np.abs(boxes - np.asarray(entry["boxes_px"])[None]).max(axis=(1, 2)).min() < 1.0
+        (boxes,) = found["boxes"][found["index"] == record]
+    np.testing.assert_allclose(entry["boxes_px"], boxes, atol=1.0)
 
 
 def test_training_again_resumes_and_another_config_is_refused(job, capsys):
@@ -177,7 +172,10 @@ def test_bad_videos_are_named_and_do_not_stop_the_others(job, tmp_path, capsys):
             "--workdir gs://bucket/run is an address",
         ),
         (["train", "{demo}", "--config.optimizer.lrr=1"], 'Did you mean "lr" instead of "lrr"'),
-        (["train", "{demo}", "--config.train.batch_size=6"], "6"),
+        (
+            ["train", "{demo}", "--config.train.batch_size=6"],
+            "a batch of 6 does not divide over 4 devices: take 4 or 8",
+        ),
         (["train", "{demo}", "--config.train.batch_size=64"], "more than the 20 training videos"),
         (["train", "{demo}", "--config.train.parallel=magic"], "choose pmap or shard_map"),
         (["train", "{demo}", "--config.model.num_focus=99"], "num_focus=99 exceeds num_candidates=16"),
@@ -231,14 +229,6 @@ def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
     video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
     (entry,) = run_command(["predict", "--checkpoint", run, str(video), "--draw", str(tmp_path / "pictures")])
     assert len(entry["pictures"]) == 3
-
-
-def test_help_of_every_command_has_an_example(capsys):
-    for command in ("demo", "prepare", "train", "evaluate", "predict", "report"):
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        assert stop.value.code == 0
-        assert f"adafocus {command}" in capsys.readouterr().out.split("example")[-1]
 
 
 def test_unknown_flags_are_refused(capsys):

@@ -23,13 +23,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def save_run(workdir: Path, config: dict, step: int) -> None:
     """A checkpoint of zeros: nothing is compiled."""
     shapes = jax.eval_shape(lambda: init_variables(make_model(config), jax.random.key(0)))

@@ -190,7 +190,7 @@ def test_workers_never_load_jax():
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, env=os.environ)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), num_frames=st.integers(1, 40), speed=st.floats(0, 200))
 def test_paths_stay_inside_and_keep_their_speed(seed, num_frames, speed):
     task = DemoTask(speed_px=speed)

@@ -28,13 +28,6 @@ def small_model(**arguments):
     return create_model("uni_adafocus_tiny", num_classes=5, **{**SMALL, **arguments})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def variables():
     return init_variables(small_model(), jax.random.key(0))

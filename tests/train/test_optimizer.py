@@ -131,7 +131,7 @@ def test_freezing_nothing_or_everything_is_refused(freeze, what):
         trainable(parameters(), freeze)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.floats(0, 1))
 def test_schedule_rises_to_one_then_falls_to_zero(num_steps, warmup):
     steps = jnp.arange(64)  # one shape, compiled once

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
@@ -34,7 +33,6 @@ def records(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(toy, records, tmp_path_factory):
     """A run of 24 steps in one process with four devices."""
-    jax.config.update("jax_disable_most_optimizations", True)
     workdir = tmp_path_factory.mktemp("alone")
     toy.run_on_records(workdir, records)
     return workdir
@@ -58,8 +56,8 @@ def assert_same_curve(workdir, reference):
 def together(script, workdir, number, *words, last=(), slurm=False):
     """Runs ``number`` processes over four devices; ``last`` are words for the last. Exit codes and errors."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={4 // number}"
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"  # as here: scores are to be equal to the last bit
+    # The last flag counts.
+    environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={4 // number}"
     with socket.socket() as free:
         free.bind(("localhost", 0))
         join = f"localhost:{free.getsockname()[1]},{number}"
@@ -123,9 +121,9 @@ def test_slurm_and_tpu_pods_are_known_by_their_environment():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("localhost:1", 2, None), "--process-id missing: several processes need all of --coordinator, "),
-        ((None, 2, None), "--coordinator and --process-id missing"),
-        (("localhost:1", 2, 2), "--process-id 2 is not one of 0…1"),
+        (("localhost:1", 2, None), "`process_id` missing: several processes need `coordinator`, "),
+        ((None, 2, None), "`coordinator` and `process_id` missing"),
+        (("localhost:1", 2, 2), "process_id=2 is not one of 0…1"),
         (("localhost:1", 1, 0), "do not find each other: .* must be called before"),  # JAX runs already
     ],
 )

@@ -207,7 +207,7 @@ def test_a_batch_that_devices_do_not_divide_names_the_nearest_sizes():
         check_batch_size(32, 4, accumulate=3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 300), st.integers(1, 64))
 def test_the_sizes_it_names_work(size, devices):
     try:

@@ -30,6 +30,7 @@ from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.losses import Losses, cross_entropy
+from adafocus_jax.models.draws import policy_draws
 from adafocus_jax.models.layers import BatchNorm, Dense, Dropout
 from adafocus_jax.train import Evaluator, OptimizerOptions, ParamGroup, TrainOptions, train
 from adafocus_jax.train.processes import connect
@@ -54,6 +55,13 @@ class Toy(nn.Module):
     temporal: str = "learned"
     temporal_estimator: str = "exact"
     box_per_video: ClassVar[bool] = False
+    num_separate_glance: ClassVar[int | None] = None
+
+    def with_all_parameters(self):
+        return self
+
+    def draws(self, key):
+        return policy_draws(self, key)
 
     @nn.compact
     def __call__(self, batch, train=False, draws=None):

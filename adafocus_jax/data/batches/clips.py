@@ -12,6 +12,7 @@ import numpy as np
 
 from adafocus_jax.data.batches.cuts import SCALES, Cut, apply_cut, eval_cut, random_cut, reduced
 from adafocus_jax.data.batches.sampling import segment_indices
+from adafocus_jax.data.datasets.mirrored import mirrored_labels, one_sided
 from adafocus_jax.data.media.frames import Frame
 from adafocus_jax.errors import UserError
 
@@ -44,7 +45,7 @@ class ClipSpec:
     augment: bool = True
     """False cuts training clips as at test (their frames are still drawn at random)."""
     flip_labels: tuple[int, ...] | None = None
-    """What class a mirrored clip of each class is of (``annotations.mirrored_labels``); None: the same."""
+    """What class a mirrored clip of each class is of (``mirrored.mirrored_labels``); None: the same."""
 
     def __post_init__(self) -> None:
         for name in ("num_candidates", "image_size", "num_glance"):
@@ -78,15 +79,36 @@ class ClipSpec:
         return random_cut(height, width, rng, scales=self.scales, flip=self.flip)
 
 
-def warn_of_flips(spec: ClipSpec, traits: Mapping[str, Any]) -> None:
-    """Warns where training clips are mirrored though left and right have meaning, by a data set's ``traits``."""
-    can_relabel = traits.get("relabel", False)
-    if not spec.flip or traits.get("flip", True) or (can_relabel and spec.flip_labels):
+def warn_of_flips(spec: ClipSpec, traits: Mapping[str, Any], classes: Sequence[str] = ()) -> None:
+    """Warns where training clips are mirrored though left and right have meaning.
+
+    By the ``traits`` of the data set, and by its class names: classes that mirroring exchanges, or that have left or
+    right in their name and no counterpart.
+
+    Raises:
+      UserError: labels are to be exchanged, and no two classes differ in left and right.
+    """
+    pairs = [number for number, other in enumerate(mirrored_labels(classes)) if number != other]
+    alone = one_sided(classes)
+    if spec.flip_labels is not None and classes and not pairs:
+        raise UserError(
+            "data.flip_labels=True, but no two classes differ in left and right alone, such as swipe_left and "
+            f"swipe_right: of {len(classes)} classes the first is {classes[0]!r}; set data.flip=False instead"
+        )
+    if not spec.flip:
+        return
+    can_relabel = traits.get("relabel", False) or bool(pairs)
+    if not traits.get("flip", True) and not (can_relabel and spec.flip_labels):
+        reason = "left and right have meaning in this data"
+    elif pairs and not spec.flip_labels:
+        reason = f"{len(pairs)} classes differ in left and right, such as {classes[pairs[0]]!r}"
+    elif alone:
+        reason = f"the class {alone[0]!r} has no counterpart to exchange it with"
+        can_relabel = False
+    else:
         return
     also = ", or data.flip_labels=True, which exchanges the labels of mirrored clips" if can_relabel else ""
-    log.warning(
-        "left and right have meaning in this data, and clips are mirrored: set data.flip=False%s", also
-    )
+    log.warning("%s, and clips are mirrored: set data.flip=False%s", reason, also)
 
 
 class ClipWriter:
@@ -99,7 +121,8 @@ class ClipWriter:
     def __init__(self, spec: ClipSpec, clips: Sequence[np.ndarray], rng: np.random.Generator | None) -> None:
         """``clips``: ``[n, S, S, 3]`` uint8 each, n frames spread evenly; ``rng`` None: as at test."""
         self._spec, self._clips, self._rng = spec, clips, rng
-        self._places: dict[int, list[np.ndarray]] = {}
+        self.places: dict[int, list[np.ndarray]] = {}
+        """Number of a frame to where it goes, once ``choose`` was called."""
         self._scratch = np.empty_like(clips[0][0])
         self.cut: Cut
         """The cut, once ``reduce`` was called."""
@@ -110,7 +133,7 @@ class ClipWriter:
         for clip in self._clips:
             for number, out in zip(segment_indices(num_frames, len(clip), self._rng), clip, strict=True):
                 places[int(number)].append(out)
-        self._places = dict(places)
+        self.places = dict(places)
         return sorted(places)
 
     def reduce(self, height: int, width: int) -> int:
@@ -121,7 +144,7 @@ class ClipWriter:
 
     def write(self, frame: Frame) -> None:
         """Cuts a frame into its places."""
-        first, *others = self._places[frame.number]
+        first, *others = self.places[frame.number]
         apply_cut(frame.pixels, self.cut, first, self._scratch)
         for place in others:
             np.copyto(place, first)

@@ -9,6 +9,7 @@ import threading
 
 import cv2
 
+from adafocus_jax.allocator import keep_freed_memory
 from adafocus_jax.plugins import import_inherited_plugins
 
 
@@ -17,6 +18,7 @@ def start_worker(*_: object) -> None:
 
     It then imports the plugins of its parent.
     """
+    keep_freed_memory()
     cv2.setNumThreads(1)  # Parallelism is over videos.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent handles it.
     threading.Thread(target=_exit_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Shards made by Apache Beam, for data sets past one machine: Dataflow, Flink, Spark, or Beam's own runner."""
+"""Shards written by Apache Beam (Dataflow, Flink, Spark, local), for data sets too large for one machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from adafocus_jax.errors import UserError
 
 
 def make_on_beam(jobs: Sequence[ShardJob], *, runner: Any = None, options: Any = None) -> None:
-    """Makes the shards in a Beam pipeline, one job per element, and waits for its end.
+    """Writes the shards in a Beam pipeline, one job per element, and waits until it has finished.
 
-    A job that Beam tries again, or gives to two workers, still makes its shard once. Workers have this package, and
-    the folders of videos and of records under the same paths.
+    A job that Beam retries, or gives to two workers, still writes its shard once. Workers need this package, and the
+    folders of videos and records under the same paths.
 
     Args:
       jobs: the shards to make.
@@ -31,7 +31,7 @@ def make_on_beam(jobs: Sequence[ShardJob], *, runner: Any = None, options: Any =
     if not isinstance(options, PipelineOptions):
         options = PipelineOptions(list(options or ()))
     with beam.Pipeline(runner, options) as pipeline:
-        # Without the reshuffle, runners that fuse steps would leave all jobs to one worker.
+        # Without the reshuffle, runners that fuse steps would give all jobs to one worker.
         _ = pipeline | beam.Create(list(jobs)) | beam.Reshuffle() | beam.Map(_make)
 
 

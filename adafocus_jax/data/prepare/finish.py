@@ -1,4 +1,4 @@
-"""The last step of preparing: all shards must be there and whole; then the metadata make them a data set."""
+"""The last step of preparing records: verifies that all shards are complete, then writes the metadata."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from adafocus_jax.data.records.writer import write_metadata
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress, writing
 
+MAX_SKIPPED = 0.01
+"""Share of all videos that may fail to decode, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What a folder of records holds, or the part of it that this machine makes."""
+    """What a folder of records holds, or this machine's part of it."""
 
     directory: str
     num_classes: int
@@ -33,23 +36,25 @@ class PrepareSummary:
     num_skipped: int
     """Videos that did not decode; ``skipped.csv`` lists them."""
     num_missing: int
-    """Videos that the annotations name and that are not there; ``missing.csv`` lists them."""
+    """Annotated videos without a file; ``missing.csv`` lists them."""
     complete: bool
-    """Whether the records open: False for one part of several."""
+    """Whether the records are ready to be read: False for one part of several."""
     seconds: float
-    """Time of this run alone."""
+    """Wall-clock time of this run."""
 
 
-def finalize(out: str | Path, *, max_skipped: float = 0.01, threads: int | None = None) -> PrepareSummary:
-    """Checks every shard that the parts of ``out`` made against its receipt, byte by byte, and writes the metadata.
+def finalize(
+    out: str | Path, *, max_skipped: float = MAX_SKIPPED, threads: int | None = None
+) -> PrepareSummary:
+    """Verifies the checksum of every shard that the parts wrote to ``out``, and writes the metadata.
 
     Args:
-      out: the folder of records; where each machine had its own, their contents, ``.prepare`` too, copied into one.
+      out: the folder of records; if each machine had its own, their contents, ``.prepare`` included, copied into one.
       max_skipped: share of all videos that may have failed to decode.
       threads: files to read at a time; None: one per core.
 
     Raises:
-      UserError: nothing was prepared there; a shard is missing, damaged, or made with other settings; too many
+      UserError: nothing was prepared there; a shard is missing, damaged, or belongs to other settings; too many
         videos were skipped.
     """
     started = time.monotonic()
@@ -59,25 +64,27 @@ def finalize(out: str | Path, *, max_skipped: float = 0.01, threads: int | None 
         _verify(out, _all_receipts(out, plan), threads or os.cpu_count() or 1)
         return finish(out, plan, max_skipped, started)
     except OSError as error:
-        raise UserError(f"finalizing {out} stopped: {error}; see to that and run the same again") from error
+        raise UserError(
+            f"finalizing {out} stopped: {error}; fix this and run the same command again"
+        ) from error
 
 
 def finish(
     out: Path, plan: Plan, max_skipped: float, started: float, *, write: bool = True
 ) -> PrepareSummary:
-    """Writes the metadata of shards that must all be there; ``write=False``: they are written.
+    """Writes the metadata, for which all shards must exist; ``write=False``: it is written already.
 
     ``started``: when the run began, on the monotonic clock.
 
     Raises:
       UserError: a shard is missing; too many videos were skipped, or all of a split.
     """
-    made = _all_receipts(out, plan)
+    receipts = _all_receipts(out, plan)
     if write:
-        skipped = [(receipt.split, *why) for receipt in made for why in receipt.skipped]
+        skipped = [(receipt.split, *why) for receipt in receipts for why in receipt.skipped]
         write_csv(out, "skipped.csv", ("split", "video", "reason"), skipped)
-        _check_skipped(out, plan, made, max_skipped)
-        by_split = {split: [r for r in made if r.split == split] for split in plan.shards}
+        _check_skipped(out, plan, receipts, max_skipped)
+        by_split = {split: [r for r in receipts if r.split == split] for split in plan.shards}
         write_metadata(
             out,
             plan.classes,
@@ -85,19 +92,19 @@ def finish(
             {split: sum(r.num_bytes for r in receipts) for split, receipts in by_split.items()},
             plan.max_labels,
             about=plan.about,
-            checksums={receipt.shard: receipt.sha256 for receipt in made},
+            checksums={receipt.shard: receipt.sha256 for receipt in receipts},
         )
         for lock in (out / SCRATCH).glob("*.lock"):
             lock.unlink(missing_ok=True)
-    return summarize(out, plan, made, started, complete=True)
+    return summarize(out, plan, receipts, started, complete=True)
 
 
 def summarize(
-    out: Path, plan: Plan, made: Sequence[Receipt], started: float, *, complete: bool
+    out: Path, plan: Plan, receipts: Sequence[Receipt], started: float, *, complete: bool
 ) -> PrepareSummary:
-    """Adds up receipts."""
+    """Sums up receipts."""
     num_videos, num_frames = dict.fromkeys(plan.shards, 0), dict.fromkeys(plan.shards, 0)
-    for receipt in made:
+    for receipt in receipts:
         num_videos[receipt.split] += len(receipt.names)
         num_frames[receipt.split] += receipt.num_frames
     return PrepareSummary(
@@ -105,8 +112,8 @@ def summarize(
         num_classes=len(plan.classes),
         num_videos=num_videos,
         num_frames=num_frames,
-        num_bytes=sum(receipt.num_bytes for receipt in made),
-        num_skipped=sum(len(receipt.skipped) for receipt in made),
+        num_bytes=sum(receipt.num_bytes for receipt in receipts),
+        num_skipped=sum(len(receipt.skipped) for receipt in receipts),
         num_missing=plan.num_missing,
         complete=complete,
         seconds=time.monotonic() - started,
@@ -124,41 +131,41 @@ def write_csv(out: Path, name: str, header: Sequence[str], rows: Iterable[tuple[
 
 def _all_receipts(out: Path, plan: Plan) -> list[Receipt]:
     paths = [path for _, path in plan.shard_paths(out)]
-    made = [read_receipt(path, plan.digest) for path in paths]
-    if absent := [path for path, receipt in zip(paths, made, strict=True) if receipt is None]:
+    receipts = [read_receipt(path, plan.digest) for path in paths]
+    if absent := [path for path, receipt in zip(paths, receipts, strict=True) if receipt is None]:
         raise UserError(
-            f"{len(absent)} of {len(paths)} shards are not there, or were made with other settings or videos, the "
-            f"first is {absent[0]}: let the processes that make them end, or make them again, and then run "
+            f"{len(absent)} of {len(paths)} shards are missing, or belong to other settings or videos; the first "
+            f"is {absent[0]}: wait for the processes that write them, or write them again, then run "
             f"adafocus prepare --finalize {out}"
         )
-    return [receipt for receipt in made if receipt is not None]
+    return [receipt for receipt in receipts if receipt is not None]
 
 
-def _verify(out: Path, made: Sequence[Receipt], threads: int) -> None:
-    total = sum(len(receipt.names) for receipt in made)
+def _verify(out: Path, receipts: Sequence[Receipt], threads: int) -> None:
+    total = sum(len(receipt.names) for receipt in receipts)
     with ThreadPoolExecutor(threads) as pool, progress("verifying", total) as advance:
-        checksums = pool.map(file_checksum, [out / receipt.shard for receipt in made])
-        for receipt, checksum in zip(made, checksums, strict=True):
+        checksums = pool.map(file_checksum, [out / receipt.shard for receipt in receipts])
+        for receipt, checksum in zip(receipts, checksums, strict=True):
             if checksum != receipt.sha256:
                 raise UserError(
-                    f"the shard {out / receipt.shard} is damaged, for its checksum differs: remove it, make it again "
-                    f"with the command that made it, and then run adafocus prepare --finalize {out}"
+                    f"the shard {out / receipt.shard} is damaged, as its checksum differs: remove it, write it again "
+                    f"with the command that wrote it, then run adafocus prepare --finalize {out}"
                 )
             advance(len(receipt.names))
 
 
-def _check_skipped(out: Path, plan: Plan, made: Sequence[Receipt], max_skipped: float) -> None:
+def _check_skipped(out: Path, plan: Plan, receipts: Sequence[Receipt], max_skipped: float) -> None:
     for split in plan.shards:
-        mine = [receipt for receipt in made if receipt.split == split]
+        mine = [receipt for receipt in receipts if receipt.split == split]
         if not any(receipt.names for receipt in mine):
             video, reason = mine[0].skipped[0]
             raise UserError(
                 f"no video of the split {split} decodes, {video}: {reason}; see {out}/skipped.csv"
             )
-    count, total = sum(len(receipt.skipped) for receipt in made), plan.num_videos
+    count, total = sum(len(receipt.skipped) for receipt in receipts), plan.num_videos
     if count > max_skipped * total:
         raise UserError(
-            f"{count} of {total} videos ({count / total:.1%}) do not decode, more than --max-skipped "
-            f"{max_skipped:g}: see {out}/skipped.csv; to take the rest, run again with --max-skipped "
-            f"{count / total + 5e-4:.3f}"
+            f"{count} of {total} videos ({count / total:.1%}) do not decode, more than "
+            f"max_skipped={max_skipped:g}: see {out}/skipped.csv; to accept the rest, run again with "
+            f"max_skipped={count / total + 5e-4:.3f}"
         )

@@ -1,4 +1,4 @@
-"""What a folder of records is to hold: agreed on once, by however many machines work on it."""
+"""The plan of a folder of records, which all machines that work on it share."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from adafocus_jax.io import writing
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is settled before the first video is read. The same on every machine, wherever the videos lie there."""
+    """Everything that is fixed before the first video is read; the same on every machine, wherever its videos are."""
 
     settings: dict[str, Any]
-    """The flags that change what is stored."""
+    """The arguments of ``prepare`` that change what is stored."""
     about: About
     classes: tuple[str, ...]
     max_labels: int
-    """The most labels that one video has."""
+    """The largest number of labels of a video."""
     shards: dict[str, list[int]]
     """Videos in each shard, by split."""
     num_missing: int
-    """Videos that the annotations name and that are not there."""
+    """Annotated videos without a file."""
     digest: str
-    """Stands for the settings and for all videos with their labels; every shard's receipt carries it."""
+    """SHA-256 of the settings and of all videos with their labels; every shard's receipt carries it."""
 
     @property
     def num_videos(self) -> int:
@@ -39,7 +39,7 @@ class Plan:
         return sum(map(sum, self.shards.values()))
 
     def shard_paths(self, out: Path) -> list[tuple[str, Path]]:
-        """The split of each shard and where it goes, split by split."""
+        """The split and the path of each shard, split by split."""
         return [
             (split, out / shard_name(split, number, len(sizes), self.about.name))
             for split, sizes in self.shards.items()
@@ -51,11 +51,11 @@ def make_plan(
     settings: dict[str, Any],
     about: About,
     table: DatasetTable,
-    dealt: Mapping[str, Sequence[Sequence[Entry]]],
+    assigned: Mapping[str, Sequence[Sequence[Entry]]],
 ) -> Plan:
-    """The plan for a data set whose entries, by split, are dealt out to shards."""
+    """The plan of a data set; ``assigned``: the entries of each shard, by split."""
     entries = {
-        split: [[(e.name, e.labels) for e in part] for part in parts] for split, parts in dealt.items()
+        split: [[(e.name, e.labels) for e in part] for part in parts] for split, parts in assigned.items()
     }
     content = json.dumps([settings, asdict(about), table.classes, entries], sort_keys=True)
     return Plan(
@@ -63,17 +63,17 @@ def make_plan(
         about=about,
         classes=table.classes,
         max_labels=max(len(entry.labels) for part in table.splits.values() for entry in part),
-        shards={split: [len(part) for part in parts] for split, parts in dealt.items()},
+        shards={split: [len(part) for part in parts] for split, parts in assigned.items()},
         num_missing=sum(map(len, table.missing.values())),
         digest=hashlib.sha256(content.encode()).hexdigest(),
     )
 
 
 def claim(out: Path, plan: Plan) -> None:
-    """Settles the plan of ``out``: the first of any number of machines writes it, the others must have the same.
+    """Records the plan in ``out``: the first machine writes it, and all others must have the same.
 
     Raises:
-      UserError: ``out`` was begun with another plan; names the flags that differ.
+      UserError: ``out`` was started with another plan; names the arguments that differ.
     """
     path = out / SCRATCH / "plan.json"
     if not path.is_file():
@@ -81,7 +81,7 @@ def claim(out: Path, plan: Plan) -> None:
             partial.write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
     begun = read_plan(out)
     changes = [
-        f"--{name.replace('_', '-')} {begun.settings.get(name)}, now {value}"
+        f"{name}={begun.settings.get(name)}, now {value}"
         for name, value in plan.settings.items()
         if begun.settings.get(name) != value
     ]
@@ -90,11 +90,11 @@ def claim(out: Path, plan: Plan) -> None:
             f"other videos, labels or classes ({begun.num_videos} videos, now {plan.num_videos} videos)"
         ]
     if changes:
-        raise UserError(f"{out} was begun with {'; '.join(changes)}: give the same, or another OUT")
+        raise UserError(f"{out} was started with {'; '.join(changes)}: give the same, or another `out`")
 
 
 def read_plan(out: Path) -> Plan:
-    """The plan that ``out`` was begun with.
+    """The plan that ``out`` was started with.
 
     Raises:
       UserError: there is none.

@@ -1,16 +1,15 @@
-"""From video files to sharded records, on one machine or many, so that a killed run continues where it stopped.
+"""From video files to sharded records, on one machine or many; a killed run resumes at the first unfinished shard.
 
-The videos are dealt out to shards up front, shuffled by a seed: every machine comes to the same plan without asking
+The videos are shuffled by a seed and assigned to shards up front: every machine derives the same plan without asking
 the others. A shard appears under its final name only when complete, followed by a receipt in ``OUT/.prepare``; a
-re-run makes the shards without receipt and leaves the others alone. The metadata, without which the records do not
-open, come last.
+re-run writes the shards without a receipt and leaves the others alone. The metadata, without which the records do
+not open, come last.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,26 +23,22 @@ import numpy as np
 from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read_dataset
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions
-from adafocus_jax.data.prepare.finish import PrepareSummary, finish, summarize, write_csv
+from adafocus_jax.data.datasets.spec import DEFAULT_FPS
+from adafocus_jax.data.prepare.finish import MAX_SKIPPED, PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
 from adafocus_jax.data.records.schema import DATASET, SCRATCH, About, is_complete
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import is_remote
 
-FPS: dict[str, float | None] = {
-    **dict.fromkeys(("activitynet", "fcvid"), 4.0),  # minutes long
-    **dict.fromkeys(("something_v1", "something_v2", "jester"), 12.0),  # the rate of their frames
-    "diving48": 16.0,  # what counts is over in seconds
-    "mri": None,  # all slices
-}
+FPS = {name: spec.fps for name, spec in DATASETS.items() if spec.fps != DEFAULT_FPS}
 """The highest frame rate to store, by data set, where it is not ``DEFAULT_FPS``; None keeps all frames."""
-DEFAULT_FPS = 10.0
 
 _VIDEOS_PER_SHARD = 200
 _MIN_SHARDS, _MIN_VIDEOS_PER_SHARD = 16, 8
 
 ShardMaker = Callable[[Sequence[ShardJob]], None]
-"""Makes all of the shards, wherever."""
+"""Writes all of the shards, on whichever machines."""
 
 
 def prepare(
@@ -57,18 +52,19 @@ def prepare(
     quality: int = 90,
     read: ReadOptions | None = None,
     classes: str | Path | None = None,
+    columns: Sequence[str] | None = None,
     trim: bool | None = None,
     val_fraction: float | None = None,
     val_src: str | Path | None = None,
     workers: int | None = None,
     seed: int = 0,
-    max_skipped: float = 0.01,
+    max_skipped: float = MAX_SKIPPED,
     max_missing: float = 0.02,
     shards: int | None = None,
     part: tuple[int, int] = (0, 1),
     maker: ShardMaker | None = None,
 ) -> PrepareSummary:
-    """Turns a data set, or a folder or list of videos, into sharded records in ``out``, or continues to.
+    """Converts a data set, or a folder or list of videos, into sharded records in ``out``, or resumes doing so.
 
     Args:
       source: the name of a data set (a key of ``DATASETS``); or a folder with a sub-folder per class (also below
@@ -77,26 +73,27 @@ def prepare(
       videos: the folder of videos; for a list: what its paths are relative to, None: the list's own folder.
       annotations: the folder of the data set's annotation files, or the one file.
       size: the short side of the stored frames in pixels.
-      fps: the highest frame rate to store; None keeps every frame; ``"auto"``: what suits the data set.
-      quality: of the JPEG frames, 1…100.
+      fps: the highest frame rate to store; None keeps every frame; ``"auto"``: that of ``FPS`` for the data set.
+      quality: JPEG quality, 1…100.
       read: how folders of frames and volumes are read; None: the defaults of ``ReadOptions``.
-      classes: file of class names, one per line; must be there for lists.
+      classes: file of class names, one per line; required for lists.
+      columns: what the columns of lists are, such as ``("path", "frames", "label")``; None: what the lines allow.
       trim: whether videos are cut to their annotated segments, where a data set has such; None: its own default.
-      val_fraction: share of each class to set aside as the split ``val``, drawn by ``seed``.
-      val_src: a folder or list to make the split ``val`` of.
+      val_fraction: share of each class to hold out as the split ``val``, drawn by ``seed``.
+      val_src: a folder or list to make the split ``val`` from.
       workers: processes; None: one per core, 0: work in this one.
-      seed: of the order of the records and of the validation split.
+      seed: seed of the record order and of the validation split.
       max_skipped: share of all videos that may fail to decode. If more do, the shards stay, but the metadata is
         not written; a re-run that allows more finishes at once.
-      max_missing: share of the annotated videos that may not be there.
+      max_missing: share of the annotated videos that may be missing.
       shards: files per split; None: one per 200 videos, 16 or fewer for small sets.
-      part: (i, n): only the shards i, i + n, …; ``finalize`` completes what all n parts made, whether into one
-        folder or into several whose contents were copied into one.
-      maker: makes the shards in place of ``workers`` processes of this machine.
+      part: (i, n): only the shards i, i + n, …; ``finalize`` completes what all n parts wrote, whether to one
+        folder or to several whose contents were copied into one.
+      maker: writes the shards instead of ``workers`` processes on this machine.
 
     Raises:
-      UserError: arguments, lists or folders that do not fit; other arguments than ``out`` was begun with; another
-        process is at work on the last shards; the disk is full; a worker was killed; too many videos are missing
+      UserError: arguments, lists or folders that do not fit; other arguments than ``out`` was started with; another
+        process is still writing the last shards; the disk is full; a worker was killed; too many videos are missing
         or were skipped.
     """
     started = time.monotonic()
@@ -106,17 +103,17 @@ def prepare(
     choice = {"trim": trim, "val_fraction": val_fraction}
     out = Path(out)
     try:
-        options = {**choice, "classes_file": classes, "val_src": val_src, "seed": seed}
+        options = {**choice, "classes_file": classes, "val_src": val_src, "columns": columns, "seed": seed}
         table = _read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
-        fps = FPS.get(table.spec.name, DEFAULT_FPS) if fps == "auto" else fps
+        fps = table.spec.fps if fps == "auto" else fps
         frames = FrameFormat(size, fps, quality, read or ReadOptions())
-        dealt = {split: _deal(entries, shards, seed) for split, entries in table.splits.items()}
+        assigned = {split: _assign(entries, shards, seed) for split, entries in table.splits.items()}
         settings = {**_flags(frames), **choice, "seed": seed, "shards": shards}
-        plan = make_plan(settings, _about(table.spec, frames), table, dealt)
+        plan = make_plan(settings, _about(table.spec, frames), table, assigned)
         claim(out, plan)
-        jobs = make_jobs(out, plan, dealt, frames)[part[0] :: part[1]]
+        jobs = make_jobs(out, plan, assigned, frames)[part[0] :: part[1]]
         todo = [job for job in jobs if job.receipt() is None]
         (maker or _in_processes(workers))(todo)
         if part[1] == 1:
@@ -125,13 +122,15 @@ def prepare(
         return summarize(out, plan, made, started, complete=False)
     except OSError as error:
         raise UserError(
-            f"preparing {out} stopped: {error}; see to that and run the same command again: what is done stays"
+            f"preparing {out} stopped: {error}; fix this and run the same command again: finished shards stay"
         ) from error
 
 
 def _flags(frames: FrameFormat) -> dict[str, Any]:
     flags = asdict(frames)
-    return {**flags, **flags.pop("read")}
+    flags |= flags.pop("read")
+    del flags["limits"]  # What is stored does not depend on them.
+    return flags
 
 
 def _in_processes(workers: int | None) -> ShardMaker:
@@ -154,26 +153,26 @@ def _check_arguments(*, part: tuple[int, int], **arguments: Any) -> None:
     for name, value in arguments.items():
         is_valid, text = _VALID[name]
         if not is_valid(value):
-            raise UserError(f"--{name.replace('_', '-')} {value} is not valid: give {text}")
+            raise UserError(f"{name}={value} is not valid: give {text}")
     if not 0 <= part[0] < part[1]:
-        raise UserError(f"--shard {part[0]}/{part[1]} is not valid: of n parts, give 0/n … (n - 1)/n")
+        raise UserError(f"part={part[0]}/{part[1]} is not valid: of n parts, give 0/n … (n - 1)/n")
 
 
 def _check_places(out: str | Path, sources: Sequence[str | Path]) -> None:
-    if re.match(r"[a-z0-9]+:/", str(out)):
+    if is_remote(out):
         raise UserError(
-            f"OUT {out} is remote: prepare into a local folder, and copy that, with its .prepare, there"
+            f"out={out} is remote: prepare into a local folder, and copy that, with its .prepare, there"
         )
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: OUT must be a folder")
+        raise UserError(f"out={out} is a file: give a folder")
     for source in map(Path, sources):
         if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
             raise UserError(
-                f"OUT {out} lies in {source}, where it would be taken for a class: choose another place"
+                f"out={out} lies in {source}, where it would be taken for a class: choose another place"
             )
     if out.is_dir() and not (out / SCRATCH).is_dir() and any(path.name != SCRATCH for path in out.iterdir()):
-        raise UserError(f"OUT {out} holds other files: give an empty or new folder")
+        raise UserError(f"out={out} holds other files: give an empty or new folder")
 
 
 def _read_table(
@@ -185,7 +184,7 @@ def _read_table(
     if source in DATASETS:
         if videos is None:
             raise UserError(
-                f"the data set {source} needs --videos DIR (for a folder of that name, give ./{source})"
+                f"the data set {source} needs videos=DIR (for a folder of that name, give ./{source})"
             )
         if options["val_fraction"] is None or "seed" not in signature(DATASETS[source].read).parameters:
             del options["seed"]  # no split to draw
@@ -198,7 +197,7 @@ def _read_table(
         )
     if annotations is not None or options.pop("trim") is not None:
         raise UserError(
-            f"--annotations and --trim go with the name of a data set, and {source} is none: drop them"
+            f"`annotations` and `trim` go with the name of a data set, and {source} is none: drop them"
         )
     splits, classes = read_splits(source, videos=videos, **options)
     return DatasetTable(splits, classes, DATASETS["custom"], {})
@@ -213,9 +212,9 @@ def _check_missing(out: Path, table: DatasetTable, max_missing: float) -> None:
     if len(missing) > max_missing * total:
         share = len(missing) / total
         raise UserError(
-            f"{len(missing)} of {total} annotated videos ({share:.1%}) are not there, more than --max-missing "
-            f"{max_missing:g}: see {out}/missing.csv; correct --videos, or go without them by --max-missing "
-            f"{share + 5e-4:.3f}"
+            f"{len(missing)} of {total} annotated videos ({share:.1%}) are missing, more than "
+            f"max_missing={max_missing:g}: see {out}/missing.csv; correct `videos`, or leave them out with "
+            f"max_missing={share + 5e-4:.3f}"
         )
 
 
@@ -226,12 +225,12 @@ def _about(spec: DatasetSpec, frames: FrameFormat) -> About:
         description=f"{spec.title}: JPEG frames of short side {frames.size} px, {rate}, prepared by adafocus_jax.",
         citation=spec.citation,
         homepage=spec.homepage,
-        traits={"metric": spec.metric, "flip": spec.flip, "relabel": spec.relabel},
+        traits=spec.traits,
     )
 
 
 def tfds_name(dataset: str) -> str:
-    """What TensorFlow Datasets calls a data set of ours.
+    """The name of a data set in TensorFlow Datasets.
 
     >>> tfds_name("jester")
     'adafocus_jester'
@@ -239,8 +238,8 @@ def tfds_name(dataset: str) -> str:
     return DATASET if dataset == "custom" else f"adafocus_{dataset}"
 
 
-def _deal(entries: Sequence[Entry], shards: int | None, seed: int) -> list[tuple[Entry, ...]]:
-    """Shuffles the videos, so that every shard mixes the classes, and deals them out evenly."""
+def _assign(entries: Sequence[Entry], shards: int | None, seed: int) -> list[tuple[Entry, ...]]:
+    """Shuffles the videos, so that every shard mixes the classes, and splits them evenly."""
     few = min(_MIN_SHARDS, -(-len(entries) // _MIN_VIDEOS_PER_SHARD))
     count = min(shards or max(few, -(-len(entries) // _VIDEOS_PER_SHARD)), len(entries))
     order = np.random.default_rng(seed).permutation(len(entries))

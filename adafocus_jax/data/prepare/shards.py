@@ -1,4 +1,4 @@
-"""Makes shards from video files in worker processes, one whole shard at a time."""
+"""Writes shards of records from video files in worker processes, one whole shard at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.prepare.manifest import Plan
-from adafocus_jax.data.records.schema import SCRATCH, encode_frame, encode_record, record_features
+from adafocus_jax.data.records.schema import (
+    SCRATCH,
+    encode_frame,
+    encode_record,
+    receipt_path,
+    record_features,
+)
 from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
@@ -38,13 +44,13 @@ class FrameFormat:
     fps: float | None
     """Highest frame rate; None keeps all frames."""
     quality: int
-    """Of the JPEG images, 1…100."""
+    """JPEG quality, 1…100."""
     read: ReadOptions
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of the videos of a finished shard."""
+    """What a finished shard holds, and what was skipped."""
 
     shard: str
     """File name."""
@@ -61,7 +67,7 @@ class Receipt:
 
 
 def read_receipt(path: Path, plan: str) -> Receipt | None:
-    """The receipt of the finished shard ``path``; None if it is not there, or is of another plan."""
+    """The receipt of the finished shard ``path``; None if there is none, or it belongs to another plan."""
     with contextlib.suppress(FileNotFoundError):
         receipt = Receipt(**json.loads(receipt_path(path).read_text(encoding="utf-8")))
         if receipt.plan == plan and path.stat().st_size == receipt.num_bytes:
@@ -69,14 +75,9 @@ def read_receipt(path: Path, plan: str) -> Receipt | None:
     return None
 
 
-def receipt_path(path: Path) -> Path:
-    """Where the receipt of the shard ``path`` lies."""
-    return path.parent / SCRATCH / f"{path.name}.json"
-
-
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to make: where it goes, what goes in, and how frames are stored."""
+    """One shard to write: its path, its videos, and how frames are stored."""
 
     path: Path
     split: str
@@ -87,14 +88,13 @@ class ShardJob:
     frames: FrameFormat
 
     def receipt(self) -> Receipt | None:
-        """The receipt of the finished shard; None if it is still to be made."""
+        """The receipt of the finished shard; None if it is not finished."""
         return read_receipt(self.path, self.plan)
 
     def make(self) -> Generator[int, None, None]:
-        """Writes the shard and then its receipt; yields how many videos are dealt with, before each and at the end.
+        """Writes the shard and then its receipt; yields how many videos are done, before each and at the end.
 
-        A shard that is there already, or that another process is making, is left alone. Left early, it leaves
-        nothing behind.
+        A shard that exists, or that another process is writing, is left alone. Stopped early, it leaves nothing behind.
 
         Raises:
           OSError: the shard cannot be written.
@@ -112,15 +112,16 @@ class ShardJob:
             for position, entry in enumerate(self.entries):
                 yield position
                 try:
-                    frames, fps = self._read(entry)
-                except UserError:  # Not the file's fault: something is not installed.
+                    frames, times_sec = self._read(entry)
+                except UserError:  # Not the file's fault: a package is not installed.
                     raise
                 except DecodeError as error:
                     skipped.append((entry.name, " ".join(str(error).split())))
-                except Exception as error:  # One strange file must not end a run of hours.
+                except Exception as error:  # One odd file must not end a run of hours.
                     skipped.append((entry.name, " ".join(f"{type(error).__name__}: {error}".split())))
                 else:
-                    shard.write(encode_record(features, frames, entry.labels, entry.name, fps))
+                    fps = mean_fps(times_sec)
+                    shard.write(encode_record(features, frames, entry.labels, entry.name, fps, times_sec))
                     names.append(entry.name)
                     num_frames += len(frames)
         num_bytes, checksum = self.path.stat().st_size, file_checksum(self.path)
@@ -129,22 +130,22 @@ class ShardJob:
         )
         write_json(receipt_path(self.path), asdict(receipt))
 
-    def _read(self, entry: Entry) -> tuple[list[bytes], float]:
+    def _read(self, entry: Entry) -> tuple[list[bytes], list[float]]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
-        wanted, frames, times = self.frames, [], []
+        wanted, frames, times_sec = self.frames, [], []
         for time_sec, frame in iter_entry(
             entry, short_side=wanted.size, max_fps=wanted.fps, options=wanted.read
         ):
             frames.append(encode_frame(frame, wanted.quality))
-            times.append(time_sec)
-        return frames, mean_fps(times)
+            times_sec.append(time_sec)
+        return frames, times_sec
 
 
 def make_jobs(
-    out: Path, plan: Plan, dealt: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
+    out: Path, plan: Plan, assigned: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
 ) -> list[ShardJob]:
-    """A job for each shard of the plan; ``dealt``: the entries of the shards, by split."""
-    entries = (part for parts in dealt.values() for part in parts)
+    """A job for each shard of the plan; ``assigned``: the entries of each shard, by split."""
+    entries = (part for parts in assigned.values() for part in parts)
     return [
         ShardJob(path, split, plan.digest, part, plan.classes, frames)
         for (split, path), part in zip(plan.shard_paths(out), entries, strict=True)
@@ -153,7 +154,7 @@ def make_jobs(
 
 @contextlib.contextmanager
 def _try_lock(path: Path) -> Iterator[bool]:
-    """Yields whether this process got the lock of the shard. The system frees it when its holder ends, however."""
+    """Yields whether this process holds the lock of the shard. The system frees it when the process ends in any way."""
     scratch = path.parent / SCRATCH
     with open(scratch / f"{path.name}.lock", "w") as file:
         try:
@@ -162,21 +163,21 @@ def _try_lock(path: Path) -> Iterator[bool]:
             yield False
             return
         except OSError:
-            pass  # A file system without locks: two at once would write the same bytes, each in a file of its own.
+            pass  # A file system without locks: two writers at once write the same bytes, each to a file of its own.
         else:
-            for file in (path, receipt_path(path)):
-                remove_partials(file, scratch)
+            for target in (path, receipt_path(path)):
+                remove_partials(target, scratch)
         yield True
 
 
 def make_shards(jobs: Sequence[ShardJob], workers: int) -> None:
-    """Makes the shards in ``workers`` processes (0: in this one), with progress on standard error.
+    """Writes the shards in ``workers`` processes (0: in this one), with progress on standard error.
 
-    Each process takes the memory of one video's JPEG images and a few frames.
+    Each process needs memory for one video's JPEG images and a few frames.
 
     Raises:
       OSError: a shard cannot be written.
-      UserError: a worker was killed. No shard is half there, and the finished ones stay.
+      UserError: a worker was killed. No shard is left half written, and finished ones stay.
     """
     if not jobs:
         return
@@ -207,8 +208,8 @@ def _make_in_processes(
                 future.result()
     except BrokenProcessPool as error:
         raise UserError(
-            f"a worker process was killed, perhaps for want of memory, at {tracker.current() or 'its start'}: "
-            "run the same command again to continue, with fewer --workers, or without that video"
+            f"a worker process was killed, perhaps out of memory, at {tracker.current() or 'its start'}: "
+            "run the same command again to resume, with fewer `workers`, or without that video"
         ) from error
     finally:
         stop.set()
@@ -239,7 +240,7 @@ class _Tracker:
     def __init__(
         self, jobs: Sequence[ShardJob], positions: Sequence[int], advance: Callable[[int], None]
     ) -> None:
-        """``positions[job]``: how many videos the job has dealt with; shared with the workers."""
+        """``positions[job]``: how many videos the job has done; shared with the workers."""
         self._jobs, self._positions, self._advance = jobs, positions, advance
         self._done = 0
 

@@ -1,4 +1,4 @@
-"""Builders for TensorFlow Datasets, one per data set of ours, without TensorFlow.
+"""Builders for TensorFlow Datasets, one per known data set, without TensorFlow.
 
 Importing this module registers them::
 
@@ -6,10 +6,10 @@ Importing this module registers them::
     import adafocus_jax.data.prepare.tfds_builders
 
     builder = tfds.builder("adafocus_jester", data_dir="data", videos="20bn-jester-v1", annotations="lists")
-    builder.download_and_prepare()  # continues where a killed one stopped
+    builder.download_and_prepare()  # resumes a run that was killed
     train = builder.as_data_source("train[:10%]")
 
-They write what ``adafocus prepare`` writes, by the same code; reading it takes TensorFlow Datasets alone:
+They write what ``adafocus prepare`` writes, by the same code; to read it, TensorFlow Datasets suffices:
 ``tfds.data_source("adafocus_jester", data_dir="data")``.
 """
 
@@ -38,7 +38,7 @@ class VideoBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[c
     def __init__(
         self, *, data_dir: Any = None, config: Any = None, version: Any = None, **options: Any
     ) -> None:
-        """``options``: those of ``prepare``; what is prepared opens without."""
+        """``options``: those of ``prepare``; not needed to open prepared records."""
         self._options = options
         super().__init__(data_dir=data_dir, config=config, version=version, file_format="array_record")
 
@@ -46,7 +46,7 @@ class VideoBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[c
         return _build, (self.spec.name, {**self._original_state, **self._options})
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Features are what the folder says: the class names come from the annotations.
+        # The features come with the folder: class names depend on the annotations.
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.spec.title,
@@ -57,9 +57,9 @@ class VideoBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[c
     def download_and_prepare(
         self, *, download_config: tfds.download.DownloadConfig | None = None, **_: Any
     ) -> None:
-        """Prepares ``data_dir``, or continues to; nothing is downloaded.
+        """Prepares ``data_dir``, or resumes; nothing is downloaded.
 
-        Where ``download_config`` has a ``beam_runner`` or ``beam_options``, Apache Beam makes the shards.
+        With ``beam_runner`` or ``beam_options`` in ``download_config``, Apache Beam writes the shards.
 
         Raises:
           UserError: as ``prepare``.
@@ -87,7 +87,7 @@ BUILDERS: dict[str, type[VideoBuilder]] = {
     )
     for spec in DATASETS.values()
 }
-"""The builder of each data set, by our name of it."""
+"""The builder of each data set, by its name in this package."""
 
 
 def _build(dataset: str, options: dict[str, Any]) -> VideoBuilder:

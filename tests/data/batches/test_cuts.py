@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adafocus_jax.data.batches.cuts import SCALES, Cut, apply_cut, eval_cut, random_cut
@@ -10,7 +10,6 @@ SIDES = st.integers(1, 400)
 
 
 @given(height=SIDES, width=SIDES, seed=st.integers(0, 20))
-@settings(deadline=None)
 def test_random_cut_keeps_to_the_authors_rules(height, width, seed):
     cut = random_cut(height, width, np.random.default_rng(seed))
     sides = [max(1, int(min(height, width) * scale)) for scale in SCALES]
@@ -76,6 +75,5 @@ def test_shrinking_averages_and_enlarging_interpolates():
 
 
 @given(height=SIDES, width=SIDES, short_side=st.integers(1, 300))
-@settings(deadline=None)
 def test_short_side_is_met_exactly(height, width, short_side):
     assert min(scaled_to_short_side(height, width, short_side)) == short_side

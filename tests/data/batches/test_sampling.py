@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adafocus_jax.data.batches.sampling import segment_indices
@@ -9,7 +9,6 @@ SIZES = {"num_frames": st.integers(1, 500), "num_segments": st.integers(1, 100)}
 
 
 @given(**SIZES)
-@settings(deadline=None)
 def test_at_test_time_the_middle_of_each_segment(num_frames, num_segments):
     indices = segment_indices(num_frames, num_segments)
     # The same formula in whole numbers: floor((2 j + 1) T / 2 n).
@@ -17,7 +16,6 @@ def test_at_test_time_the_middle_of_each_segment(num_frames, num_segments):
 
 
 @given(**SIZES, seed=st.integers(0, 10))
-@settings(deadline=None)
 def test_in_training_one_frame_of_each_segment(num_frames, num_segments, seed):
     indices = segment_indices(num_frames, num_segments, np.random.default_rng(seed))
     segments = np.arange(num_segments)

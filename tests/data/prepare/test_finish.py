@@ -81,7 +81,7 @@ def test_of_two_plans_at_once_one_wins(whole, tmp_path):
     (tmp_path / ".prepare").mkdir()
     claim(tmp_path, plan)
     claim(tmp_path, plan)
-    with pytest.raises(UserError, match="begun with --size 20, now 24"):
+    with pytest.raises(UserError, match="started with size=20, now 24"):
         claim(tmp_path, other)
     assert read_plan(tmp_path) == plan
     assert [path.name for path in (tmp_path / ".prepare").iterdir()] == ["plan.json"]
@@ -102,7 +102,7 @@ def test_shards_of_another_plan_do_not_count(video_folder, tmp_path):
     for index, size in ((0, 20), (1, 24)):
         prepare(video_folder, tmp_path / str(index), **(SMALL | {"size": size}), part=(index, 2))
         shutil.copytree(tmp_path / str(index), tmp_path / "all", dirs_exist_ok=True)
-    with pytest.raises(UserError, match="4 of 8 shards are not there, or were made with other settings"):
+    with pytest.raises(UserError, match="4 of 8 shards are missing, or belong to other settings"):
         finalize(tmp_path / "all")
 
 
@@ -112,7 +112,7 @@ def test_a_shard_in_other_hands_is_left_to_them(video_folder, tmp_path):
     with open(tmp_path / ".prepare" / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(
-            UserError, match=rf"1 of 8 shards are not there, .* the first is .*{name}: let the"
+            UserError, match=rf"1 of 8 shards are missing, .* the first is .*{name}: wait for the"
         ):
             prepare(video_folder, tmp_path, **SMALL)
     assert name not in shard_files(tmp_path)
@@ -142,7 +142,7 @@ def test_finalize_finds_what_is_wrong(whole, tmp_path, harm):
     with pytest.raises(UserError) as error:
         finalize(tmp_path / "out")
     assert str(shard) in str(error.value)
-    words = "its checksum differs: remove it" if harm == "flipped" else "1 of 8 shards are not there"
+    words = "its checksum differs: remove it" if harm == "flipped" else "1 of 8 shards are missing"
     assert words in str(error.value)
 
 

@@ -84,7 +84,7 @@ def test_videos_that_do_not_decode_are_listed(video_folder, tmp_path, write_vide
     with pytest.raises(UserError) as error:
         prepare(tmp_path / "videos", out, **SMALL)
     assert "3 of 20 videos (15.0%)" in str(error.value)
-    assert "--max-skipped 0.01" in str(error.value)
+    assert "max_skipped=0.01" in str(error.value)
     reasons = {(split, name): why for split, name, why in skipped(out)[1:]}
     assert reasons == {
         ("train", "jump/empty.mp4"): "empty file",
@@ -162,11 +162,11 @@ def test_lists_with_several_labels(video_folder, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"size": 16}, "begun with --size 20, now 16: give the same, or another OUT"),
-        ({"fps": 5.0, "quality": 80}, "--fps 10.0, now 5.0; --quality 90, now 80"),
-        ({"val_fraction": 0.3}, "--val-fraction None, now 0.3"),
-        ({"seed": 1}, "--seed 0, now 1"),
-        ({"shards": 2}, "--shards None, now 2"),
+        ({"size": 16}, "started with size=20, now 16: give the same, or another `out`"),
+        ({"fps": 5.0, "quality": 80}, "fps=10.0, now 5.0; quality=90, now 80"),
+        ({"val_fraction": 0.3}, "val_fraction=None, now 0.3"),
+        ({"seed": 1}, "seed=0, now 1"),
+        ({"shards": 2}, "shards=None, now 2"),
         ({"classes": "classes.txt"}, "other videos, labels or classes"),
     ],
 )
@@ -193,15 +193,15 @@ def test_other_videos_in_the_same_place(video_folder, tmp_path, write_video):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"size": 0}, "--size 0 is not valid: give 8 pixels or more"),
-        ({"fps": -1.0}, "--fps -1.0"),
-        ({"quality": 101}, "--quality 101 is not valid: give 1…100"),
-        ({"workers": -1}, "--workers -1"),
-        ({"seed": -1}, "--seed -1"),
-        ({"shards": 0}, "--shards 0"),
-        ({"max_skipped": 2}, "--max-skipped 2"),
-        ({"max_missing": -1}, "--max-missing -1"),
-        ({"part": (4, 4)}, "--shard 4/4 is not valid: of n parts, give 0/n"),
+        ({"size": 0}, "size=0 is not valid: give 8 pixels or more"),
+        ({"fps": -1.0}, "fps=-1.0"),
+        ({"quality": 101}, "quality=101 is not valid: give 1…100"),
+        ({"workers": -1}, "workers=-1"),
+        ({"seed": -1}, "seed=-1"),
+        ({"shards": 0}, "shards=0"),
+        ({"max_skipped": 2}, "max_skipped=2"),
+        ({"max_missing": -1}, "max_missing=-1"),
+        ({"part": (4, 4)}, "part=4/4 is not valid: of n parts, give 0/n"),
     ],
 )
 def test_arguments_out_of_range(video_folder, tmp_path, changed, message):
@@ -232,7 +232,7 @@ def test_a_full_disk_leaves_nothing_half_written(video_folder, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(
-            UserError, match=r"cannot write .*00000-of-00002.*: .*too large; see to that and run"
+            UserError, match=r"cannot write .*00000-of-00002.*: .*too large; fix this and run"
         ):
             prepare(video_folder, tmp_path, **SMALL)
     finally:
@@ -318,7 +318,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(many_videos, tmp_path):
     _, text = run.communicate(timeout=30)
     assert run.returncode == 2
     line = text.strip().splitlines()[-1]
-    assert "a worker process was killed, perhaps for want of memory, at" in line
+    assert "a worker process was killed, perhaps out of memory, at" in line
     assert str(many_videos) in line
     assert "run the same command again" in line
     assert "Traceback" not in text
@@ -340,7 +340,7 @@ def test_a_data_set_by_name(jester, tmp_path):
     place = {"videos": jester / "videos", "annotations": jester / "lists"}
     with pytest.raises(UserError) as error:
         prepare("jester", tmp_path, **place, size=8, workers=0)
-    assert "1 of 8 annotated videos (12.5%) are not there, more than --max-missing 0.02" in str(error.value)
+    assert "1 of 8 annotated videos (12.5%) are missing, more than max_missing=0.02" in str(error.value)
     assert (tmp_path / "missing.csv").read_text().split() == ["split,video", "val,107"]
     summary = prepare("jester", tmp_path, **place, size=8, workers=0, max_missing=0.13)
     assert (summary.num_videos, summary.num_missing, summary.num_classes) == ({"train": 6, "val": 1}, 1, 27)
@@ -356,7 +356,7 @@ def test_a_data_set_by_name(jester, tmp_path):
     info = json.loads((tmp_path / "dataset_info.json").read_text())
     assert info["name"] == "adafocus_jester"
     assert info["citation"] == DATASETS["jester"].citation
-    with pytest.raises(UserError, match=r"--frame-rate 12.0, now 6.0"):
+    with pytest.raises(UserError, match=r"frame_rate=12.0, now 6.0"):
         prepare("jester", tmp_path, **place, size=8, max_missing=1, read=ReadOptions(frame_rate=6.0))
 
 
@@ -372,7 +372,7 @@ def test_names_and_folders(video_folder, jester, tmp_path, monkeypatch):
     shutil.copytree(video_folder, tmp_path / "jester")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UserError, match=r"the data set jester needs --videos DIR \(for a folder .* give ./jester"
+        UserError, match=r"the data set jester needs videos=DIR \(for a folder .* give ./jester"
     ):
         prepare("jester", "out")
     assert prepare("./jester", "out", **SMALL).num_videos == {"train": 15}
@@ -380,7 +380,7 @@ def test_names_and_folders(video_folder, jester, tmp_path, monkeypatch):
         UserError, match=r"no such data set, folder or list file: jestr; did you mean 'jester'\?"
     ):
         prepare("jestr", "other")
-    with pytest.raises(UserError, match="--annotations and --trim go with the name of a data set"):
+    with pytest.raises(UserError, match="`annotations` and `trim` go with the name of a data set"):
         prepare("./jester", "other", annotations=jester / "lists")
     with pytest.raises(UserError, match="jester has no option val_fraction"):
         prepare("jester", "other", videos=jester / "videos", annotations=jester / "lists", val_fraction=0.2)

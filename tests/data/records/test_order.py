@@ -11,7 +11,7 @@ lengths = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
 
 @given(lengths=lengths, per_window=st.integers(1, 14), seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_an_epoch_is_a_permutation_that_stays_in_windows_of_whole_shards(lengths, per_window, seed):
     order = Order(lengths, per_window)
     epoch = [order.index(place, seed) for place in range(sum(lengths))]
@@ -25,7 +25,7 @@ def test_an_epoch_is_a_permutation_that_stays_in_windows_of_whole_shards(lengths
 
 
 @given(lengths=lengths, seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_one_window_is_the_shuffle_of_all_records(lengths, seed):
     total = sum(lengths)
     in_shards, in_one = (

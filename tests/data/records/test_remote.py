@@ -22,8 +22,10 @@ from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.prepare.verify import inspect_records
 from adafocus_jax.data.records import shard_cache
 from adafocus_jax.data.records.remote import open_remote
+from adafocus_jax.data.records.schema import encode_frame, encode_record, record_features, shard_name
 from adafocus_jax.data.records.shard_cache import ShardCache
-from adafocus_jax.data.records.storage import CacheOptions
+from adafocus_jax.data.records.storage import CacheOptions, file_checksum
+from adafocus_jax.data.records.writer import ShardWriter, write_metadata
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import partial_path
 
@@ -107,6 +109,14 @@ def test_batches_are_those_of_local_records(reading, bucket, tmp_path):
     assert not list(tmp_path.rglob("*partial"))
 
 
+def test_metadata_that_were_damaged_in_the_cache_are_fetched_anew(bucket, tmp_path):
+    cache = CacheOptions(str(tmp_path))
+    classes = open_data(f"file://{bucket}", "train", cache=cache).classes
+    (labels,) = tmp_path.rglob("labels.labels.txt")
+    labels.write_text("")
+    assert open_data(f"file://{bucket}", "train", cache=cache).classes == classes
+
+
 def test_evaluation_and_slices(bucket, tmp_path):
     cache = CacheOptions(str(tmp_path))
     for split in ("train", "train[20%:60%]"):
@@ -135,6 +145,56 @@ def test_what_does_not_fit_is_shuffled_in_windows_whose_order_knows_seed_and_ste
     halves = [train(third, 2, process_index=i, process_count=5) for i in range(5)]
     assert [int(half[1]["index"][0]) for half in halves] == whole[1]["index"].tolist()
     assert max(storage.fetched.values()) > 3, "shards came again in the second epoch"
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory) -> Path:
+    """8 shards of 3 videos for training, 5 shards of one video for validation; each video takes 0.3 MB."""
+    out = tmp_path_factory.mktemp("uneven")
+    (out / ".prepare").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
+    record = encode_record(record_features(("a",)), [encode_frame(noise, 95)] * 2, [0], "v.mp4", 1.0)
+    lengths = {"train": [3] * 8, "val": [1] * 5}
+    for split, counts in lengths.items():
+        for number, count in enumerate(counts):
+            with ShardWriter(out / shard_name(split, number, len(counts))) as writer:
+                for _ in range(count):
+                    writer.write(record)
+    sums = {path.name: file_checksum(path) for path in shards(out)}
+    num_bytes = {
+        split: sum(path.stat().st_size for path in shards(out) if split in path.name) for split in lengths
+    }
+    write_metadata(out, ("a",), lengths, num_bytes, 1, checksums=sums)
+    return out
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_every_shard_is_fetched_once_an_epoch(batch_size, uneven, storage, tmp_path, caplog):
+    """By the mean over both splits, two windows would seem to fit that do not."""
+    caplog.set_level(logging.INFO, "adafocus_jax")
+    sizes = {
+        split: [p.stat().st_size for p in shards(uneven) if split in p.name] for split in ("train", "val")
+    }
+    room = 5.1 * max(sizes["train"])
+    cache = CacheOptions(str(tmp_path / "cache"), room / 1e9)
+    train_source, val_source = (
+        open_remote(f"storage://{uneven}", split, cache) for split in ("train", "val")
+    )
+    total = f"split train: {sum(sizes['train']) / 1e9:.3g} GB do not fit in data.cache_gb"
+    assert total in caplog.text
+    assert "so 2 of 8 shards at a time" in caplog.text
+    steps = 3 * len(train_source) // batch_size
+    options = {"batch_size": batch_size, "seed": 1, "num_steps": steps, "num_threads": 1}
+    most = 0
+    for step, _ in enumerate(train_batches(train_source, SPEC, **options), 1):
+        held = [path.name for path in shards(tmp_path / "cache")]
+        most = max(most, sum((uneven / name).stat().st_size for name in held))
+        if step * batch_size % len(train_source) < batch_size:
+            assert len(list(eval_batches(val_source, SPEC, batch_size=4, num_threads=1))) == 2
+    counts = {split: sum(n for name, n in storage.fetched.items() if split in name) for split in sizes}
+    assert 8 < counts["train"] <= 24
+    assert counts["val"] <= 15
+    assert most <= room + 4 * max(sizes["train"]), "those that are just being fetched come on top"
 
 
 def test_shards_come_ahead_of_those_who_read_them(bucket, storage, tmp_path):
@@ -284,6 +344,6 @@ def test_remote_records_are_inspected_without_keeping_them(bucket, storage, tmp_
     )
     storage.trouble[:] = ["flip", *["timeout"] * 4]
     first, *_, second = inspect_records(f"storage://{bucket}", threads=1).damage
-    assert "its checksum differs" in first.reason
+    assert "its checksum does not match" in first.reason
     assert "fetched 4 times, does not come" in second.reason
     assert not list(tmp_path.iterdir())
