@@ -32,6 +32,9 @@ def status_of(
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, a folder that is not ours to read, too many open files
+        path = f"{error.filename}: " if error.filename else ""
+        status, message = 2, f"{path}{error.strerror or error} (--debug shows where)"
     except Exception:
         if not _is_one_of_several():
             raise
