@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from adafocus_jax.config import base_config as base_config
     from adafocus_jax.config import load_config as load_config
     from adafocus_jax.config import make_model as make_model
+    from adafocus_jax.config import run_training as run_training
     from adafocus_jax.data import DATASETS as DATASETS
     from adafocus_jax.data import ClipSpec as ClipSpec
     from adafocus_jax.data import DatasetSpec as DatasetSpec
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
     from adafocus_jax.evaluate import classification as classification
     from adafocus_jax.evaluate import make_predict_function as make_predict_function
     from adafocus_jax.evaluate import predict_split as predict_split
+    from adafocus_jax.evaluate import register_evaluator as register_evaluator
     from adafocus_jax.evaluate import solve_policies as solve_policies
     from adafocus_jax.evaluate import store_policies as store_policies
     from adafocus_jax.flops import ModelCost as ModelCost
     from adafocus_jax.flops import model_cost as model_cost
     from adafocus_jax.losses import Losses as Losses
+    from adafocus_jax.losses import register_loss_term as register_loss_term
     from adafocus_jax.losses import uni_adafocus_loss as uni_adafocus_loss
     from adafocus_jax.metrics import mean_average_precision as mean_average_precision
     from adafocus_jax.metrics import top_k_accuracy as top_k_accuracy
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from adafocus_jax.ops import select_frames as select_frames
     from adafocus_jax.ops import temporal_shift as temporal_shift
     from adafocus_jax.predict import Predictor as Predictor
+    from adafocus_jax.train import Evaluator as Evaluator
     from adafocus_jax.train import OptimizerOptions as OptimizerOptions
     from adafocus_jax.train import ParamGroup as ParamGroup
     from adafocus_jax.train import TrainOptions as TrainOptions
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from adafocus_jax.train import create_state as create_state
     from adafocus_jax.train import make_optimizer as make_optimizer
     from adafocus_jax.train import make_train_step as make_train_step
+    from adafocus_jax.train import register_optimizer as register_optimizer
     from adafocus_jax.train import train as train
     from adafocus_jax.types import Draws as Draws
     from adafocus_jax.types import ModelOutput as ModelOutput

@@ -10,6 +10,7 @@ import pytest
 from adafocus_jax.cli.main import main, run_command
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
+from adafocus_jax.early_exit import CRITERIA
 
 ROOT = Path(__file__).parents[2]
 # Small enough to compile in seconds; four simulated devices divide the batch.
@@ -70,7 +71,7 @@ def test_evaluate_writes_figures_predictions_and_curve(job, tmp_path):
     assert figures["videos"] == 10
     assert len(figures["exits"]) == len(figures["exit_gflops"]) == 6
     assert [row["temporal"] for row in figures["controls"]].count("uniform") == 2
-    assert len(figures["early_exit"]) == 4
+    assert len(figures["early_exit"]) == len(CRITERIA) + 2  # and random and fixed exits
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "predictions.npz",
         "early_exit.csv",
