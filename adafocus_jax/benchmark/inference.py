@@ -139,6 +139,7 @@ def benchmark_inference(
     in_flight: Sequence[int] = IN_FLIGHT,
     budgets: Sequence[float] = BUDGETS,
     seconds: float = 10.0,
+    progress: Callable[[str], None] = lambda text: None,
     **engine: Any,
 ) -> dict[str, Any]:
     """``measure_inference`` of the model of a config, with random weights, or of a checkpoint.
@@ -152,7 +153,8 @@ def benchmark_inference(
       in_flight: as there.
       budgets: as there.
       seconds: as there.
-      **engine: ``progress``, or arguments of ``Engine``.
+      progress: as there.
+      **engine: arguments of ``Engine``.
 
     Raises:
       UserError: neither a config nor a checkpoint, or see ``measure_inference``.
@@ -173,44 +175,45 @@ def benchmark_inference(
     requests = None
     if videos:
         requests = video_requests(videos, clip_spec(settings, model), model.glance_candidates)
-    figures = measure_inference(
+    made = Engine(
         model,
         random_variables(model) if variables is None else variables,
+        max_in_flight=max(in_flight),
+        **engine,
+    )
+    figures = measure_inference(
+        made,
         requests,
         policies=policies,
         in_flight=in_flight,
         budgets=budgets,
         seconds=seconds,
-        **engine,
+        progress=progress,
     )
     figures["model"] |= {"name": settings["model"]["name"], "checkpoint": checkpoint}
     return figures
 
 
 def measure_inference(
-    model: VideoModel,
-    variables: Any,
+    engine: Engine,
     requests: Requests | None = None,
     *,
-    policies: Mapping[float, Any] | None = None,
+    policies: Mapping[float, ExitPolicy] | None = None,
     in_flight: Sequence[int] = IN_FLIGHT,
     budgets: Sequence[float] = BUDGETS,
     seconds: float = 10.0,
     progress: Callable[[str], None] = lambda text: None,
-    **engine: Any,
 ) -> dict[str, Any]:
     """Runs the engine without exits and at each budget, each with different numbers of videos in flight.
 
     Args:
-      model: of ``create_model``.
-      variables: its variables.
+      engine: for as many videos in flight as are asked for; its policy is changed.
       requests: the videos; None: synthetic ones.
-      policies: budget to the ``ExitPolicy`` that meets it; exits are imposed for the others (``ImposedExits``).
+      policies: budget to the policy that meets it; exits are imposed for the others (``ImposedExits``).
       in_flight: numbers of videos in flight.
-      budgets: mean cost of a video over the full cost. Left out in a model of one exit.
+      budgets: mean cost of a video over the full cost. Ignored in a model of one exit.
       seconds: new videos come for so long in each measurement (and at least as many as are in flight).
       progress: told what is measured.
-      **engine: arguments of ``Engine``.
 
     Returns:
       ``host``, ``model``, ``stages`` (seconds and rows of the largest bucket) and ``runs``, a list with one entry per
@@ -219,32 +222,33 @@ def measure_inference(
       ran, had all buckets been full and one after another, over the wall clock), and the engine's statistics.
 
     Raises:
-      UserError: a budget below the first exit; see ``Engine`` too.
+      UserError: numbers that are not above 0, or a budget below the cost of the first exit.
     """
     if min(in_flight) < 1 or seconds <= 0:
         raise UserError(f"in_flight={list(in_flight)}, seconds={seconds}: give numbers above 0")
-    requests = requests or synthetic_requests(model)
-    made = Engine(model, variables, max_in_flight=max(in_flight), **engine)
-    costs = model_cost(model).exit_gflops[-made.num_exits :]
-    rules: dict[str, Any] = {NO_EXITS: None}
-    if len(costs) > 1:
-        imposed = {b: ImposedExits(shares_for_budget(costs, b)) for b in budgets if b not in (policies or {})}
-        rules |= {f"{budget:g}": (policies or {}).get(budget) or imposed[budget] for budget in budgets}
+    requests = requests or synthetic_requests(engine.model)
+    costs = model_cost(engine.model).exit_gflops[-engine.num_exits :]
+    rules: dict[str, ExitPolicy | ExitRule | None] = {NO_EXITS: None}
+    for budget in budgets if len(costs) > 1 else ():
+        stored = (policies or {}).get(budget)
+        rules[f"{budget:g}"] = stored or ImposedExits(shares_for_budget(costs, budget))
     began = time.perf_counter()
-    made.warm_up()
-    runs: list[dict[str, Any]] = []
+    engine.warm_up()
     warm_up_sec = time.perf_counter() - began
+    runs: list[dict[str, Any]] = []
     for flying in in_flight:
         for budget, rule in rules.items():
             progress(f"{flying} in flight, " + ("no exits" if rule is None else f"budget {budget}"))
-            made.policy = rule
-            runs.append({"in_flight": flying, "budget": budget, **_measure(made, requests, flying, seconds)})
-            _compare(runs[-1], next(r for r in runs if r["in_flight"] == flying))
+            engine.policy = rule
+            runs.append(
+                {"in_flight": flying, "budget": budget, **_measure(engine, requests, flying, seconds)}
+            )
+            _compare(runs[-1], next(run for run in runs if run["in_flight"] == flying))
     return {
         "host": host(),
-        "model": {"dtype": str(model.dtype), "exit_gflops": costs.tolist()},
+        "model": {"dtype": str(engine.model.dtype), "exit_gflops": costs.tolist()},
         "warm_up_sec": warm_up_sec,
-        "stages": {n: {"rows": rows, "sec": sec} for n, (rows, sec) in made.stage_seconds().items()},
+        "stages": {name: {"rows": rows, "sec": sec} for name, (rows, sec) in engine.stage_seconds().items()},
         "runs": runs,
     }
 

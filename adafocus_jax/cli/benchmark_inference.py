@@ -24,8 +24,8 @@ examples:
   adafocus benchmark inference --checkpoint runs/mine --videos clips/ --json figures.json"""
 
 _COLUMNS = (
-    *("in flight", "budget", "videos/s", "latency ms (mean, p50, p95)", "GFLOPS"),
-    *("speed-up: clock", "latency", "multiply-adds", "ideal", "efficiency", "padding", "host ms", "pixels"),
+    *("in flight", "budget", "videos/s", "mean ms", "p50", "p95", "GFLOPS"),
+    *("speed-up", "of latency", "of MACs", "ideal", "efficiency", "padding", "host ms", "pixels"),
 )
 
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         table.add_column(column, justify="right")
     for one in figures["runs"]:
         table.add_row(*_row(one))
-    Console().print(table)
+    Console(width=max(Console().width, 130)).print(table)
     return figures
 
 
@@ -95,7 +95,7 @@ def _row(run: dict[str, Any]) -> list[str]:
         str(run["in_flight"]),
         run["budget"],
         f"{run['videos_per_sec']:.4g}",
-        ", ".join(f"{run['latency_ms'][key]:.4g}" for key in ("mean", "p50", "p95")),
+        *(f"{run['latency_ms'][key]:.4g}" for key in ("mean", "p50", "p95")),
         f"{run['mean_gflops']:.4g}",
         *(f"{run[f'speedup{name}']:.2f}" for name in ("", "_latency", "_macs", "_ideal")),
         f"{run['scheduler_efficiency']:.0%}",
