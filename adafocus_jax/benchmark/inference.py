@@ -237,12 +237,10 @@ def measure_inference(
     warm_up_sec = time.perf_counter() - began
     runs: list[dict[str, Any]] = []
     for flying in in_flight:
-        for budget, rule in rules.items():
-            progress(f"{flying} in flight, " + ("no exits" if rule is None else f"budget {budget}"))
+        for name, rule in rules.items():
+            progress(f"{flying} in flight, " + ("no exits" if rule is None else f"budget {name}"))
             engine.policy = rule
-            runs.append(
-                {"in_flight": flying, "budget": budget, **_measure(engine, requests, flying, seconds)}
-            )
+            runs.append({"in_flight": flying, "budget": name, **_measure(engine, requests, flying, seconds)})
             _compare(runs[-1], next(run for run in runs if run["in_flight"] == flying))
     return {
         "host": host(),
