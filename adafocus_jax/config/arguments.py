@@ -39,7 +39,7 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
         image_size=model.image_size,
         num_glance=model.num_separate_glance,
         resize=data["resize"] or None,
-        flip=data["flip"],
+        flip=data["flip"] in (None, True),
         flip_labels=mirrored_labels(settings["classes"]) if data["flip_labels"] else None,
         scales=tuple(data["scales"]),
     )

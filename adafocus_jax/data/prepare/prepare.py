@@ -23,6 +23,7 @@ import numpy as np
 from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read_dataset
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions
+from adafocus_jax.data.datasets.spec import DEFAULT_FPS
 from adafocus_jax.data.prepare.finish import MAX_SKIPPED, PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
@@ -30,14 +31,8 @@ from adafocus_jax.data.records.schema import DATASET, SCRATCH, About, is_complet
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import is_remote
 
-FPS: dict[str, float | None] = {
-    **dict.fromkeys(("activitynet", "fcvid"), 4.0),  # minutes long
-    **dict.fromkeys(("something_v1", "something_v2", "jester"), 12.0),  # the rate of their frames
-    "diving48": 16.0,  # what counts is over in seconds
-    "mri": None,  # all slices
-}
+FPS = {name: spec.fps for name, spec in DATASETS.items() if spec.fps != DEFAULT_FPS}
 """The highest frame rate to store, by data set, where it is not ``DEFAULT_FPS``; None keeps all frames."""
-DEFAULT_FPS = 10.0
 
 _VIDEOS_PER_SHARD = 200
 _MIN_SHARDS, _MIN_VIDEOS_PER_SHARD = 16, 8
@@ -112,7 +107,7 @@ def prepare(
         table = read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
-        fps = FPS.get(table.spec.name, DEFAULT_FPS) if fps == "auto" else fps
+        fps = table.spec.fps if fps == "auto" else fps
         frames = FrameFormat(size, fps, quality, read or ReadOptions())
         assigned = {split: _assign(entries, shards, seed) for split, entries in table.splits.items()}
         settings = {**_flags(frames), **choice, "seed": seed, "shards": shards}
@@ -235,7 +230,7 @@ def _about(spec: DatasetSpec, frames: FrameFormat) -> About:
         description=f"{spec.title}: JPEG frames of short side {frames.size} px, {rate}, prepared by adafocus_jax.",
         citation=spec.citation,
         homepage=spec.homepage,
-        traits={"metric": spec.metric, "flip": spec.flip, "relabel": spec.relabel},
+        traits=spec.traits,
     )
 
 

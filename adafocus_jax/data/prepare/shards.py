@@ -19,7 +19,13 @@ from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.prepare.manifest import Plan
-from adafocus_jax.data.records.schema import SCRATCH, encode_frame, encode_record, record_features
+from adafocus_jax.data.records.schema import (
+    SCRATCH,
+    encode_frame,
+    encode_record,
+    receipt_path,
+    record_features,
+)
 from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
@@ -70,11 +76,6 @@ def read_receipt(path: Path, plan: str) -> Receipt | None:
         if receipt.plan == plan and path.stat().st_size == receipt.num_bytes:
             return receipt
     return None
-
-
-def receipt_path(path: Path) -> Path:
-    """Where the receipt of the shard ``path`` lies."""
-    return path.parent / SCRATCH / f"{path.name}.json"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
-from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features
+from adafocus_jax.data.records.checksums import check_metadata
+from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features, stored_names
 from adafocus_jax.errors import UserError
 
 _MAX_OPEN_SHARDS = 256  # A process may open 1024 files on many systems; opening a shard again takes 50 µs.
@@ -142,6 +143,8 @@ class RecordSource:
         except (MemoryError, UserError):
             raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
+            names = stored_names(Path(file))[place : place + 1]
+            where += f" (video {names[0]})" if names else ""
             raise RecordError(f"{where} does not read: {str(error).split(';')[0]}") from error
         where = f"{where} (video {name})"
         if not frames or len(frames) != fields["num_frames"] or not fps > 0:
@@ -178,11 +181,12 @@ def read_info(directory: Path) -> tfds.core.DatasetInfo:
     """The metadata of a finished folder of records.
 
     Raises:
-      UserError: there are none, or they do not read.
+      UserError: there are none, they do not read, or are not what was written (``SHA256SUMS``).
     """
     if not is_complete(directory):
         state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
         raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
+    check_metadata(directory)
     try:
         return tfds.builder_from_directory(directory).info
     except Exception as error:  # Whatever a damaged file makes the parsers say.

@@ -5,6 +5,7 @@ Features of a record: ``frames`` (JPEG bytes), ``times_sec``, ``labels``, ``name
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,6 +103,19 @@ def shard_name(split: str, number: int, count: int, dataset: str = DATASET) -> s
     'videos-train.array_record-00003-of-00016'
     """
     return f"{dataset}-{split}.array_record-{number:05d}-of-{count:05d}"
+
+
+def receipt_path(shard: Path) -> Path:
+    """Where the receipt of a shard lies: JSON that also holds the ``names`` of the videos in it, in order."""
+    return shard.parent / SCRATCH / f"{shard.name}.json"
+
+
+def stored_names(shard: Path) -> list[str]:
+    """The videos in a shard, in order, also where its records do not read; empty without a receipt."""
+    try:
+        return [str(name) for name in json.loads(receipt_path(shard).read_text(encoding="utf-8"))["names"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def is_complete(directory: Path) -> bool:

@@ -18,7 +18,7 @@ def test_the_registry_states_the_facts():
         "jester": (27, "top1", 1),
         "kinetics400": (400, "top1", 1),
         "diving48": (48, "top1", 1),
-        "mri": (None, "top1", 1),
+        "mri": (None, "mAP", 1),
         "violence": (2, "top1", 1),
         "custom": (None, "top1", 3),
     }
