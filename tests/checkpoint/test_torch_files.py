@@ -1,5 +1,6 @@
 import argparse
 import json
+import logging
 import os
 import pickle
 import sys
@@ -99,6 +100,21 @@ def test_a_truncated_file_is_one_line(torch, save, zipped, share):
 def test_a_file_without_weights(save, content, message):
     with pytest.raises(UserError, match=rf"holds no state dict.*{message}"):
         read_state_dict(save(content))
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_fsdp_wrapped_module.module."]
+)
+def test_names_come_without_wrappers_and_it_is_said(torch, save, caplog, wrapper):
+    caplog.set_level(logging.INFO, "adafocus_jax")
+    path = save({f"{wrapper}conv1.weight": torch.ones(2), f"{wrapper}my.module.bias": torch.ones(3)})
+    assert sorted(read_state_dict(path)) == ["conv1.weight", "my.module.bias"]
+    assert all(part in caplog.text for part in wrapper.strip(".").split("."))
+    caplog.clear()
+    read_state_dict(save({"conv1.weight": torch.ones(2)}))
+    assert not caplog.messages
+    with pytest.raises(UserError, match="there twice"):
+        read_state_dict(save({"conv1.weight": torch.ones(2), f"{wrapper}conv1.weight": torch.ones(2)}))
 
 
 def test_no_such_file(tmp_path):
