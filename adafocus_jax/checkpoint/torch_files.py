@@ -7,6 +7,7 @@ import logging
 import pickle
 import re
 import warnings
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def _import_torch() -> Any:
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     torch = _import_torch()
     scalar = np.float64(0).__reduce__()[0]  # the best accuracy is often saved as a number of NumPy
-    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype]
+    # The flags, of which torchvision's and timm's training scripts keep a Namespace, are data alone.
+    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, Namespace]
     harmless += [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):

@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import sys
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -74,8 +75,15 @@ def test_code_is_refused_and_not_run(save, tmp_path):
 
 
 def test_the_class_that_a_file_needs_is_named(torch, save):
-    with pytest.raises(UserError, match=r"refused: .* argparse\.Namespace"):
-        read_state_dict(save({"state_dict": {"w": torch.zeros(1)}, "args": argparse.Namespace(a=1)}))
+    with pytest.raises(UserError, match=r"refused: .* fractions\.Fraction"):
+        read_state_dict(save({"state_dict": {"w": torch.zeros(1)}, "args": Fraction(1, 2)}))
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict"], ids=["torchvision", "timm"])
+def test_checkpoints_of_training_scripts_hold_their_flags(torch, save, key):
+    flags = argparse.Namespace(model="resnet50", lr=0.1, aa=None, sync_bn=True)
+    content = {key: {"module.w": torch.ones(2)}, "optimizer": {"state": {}}, "epoch": 3, "args": flags}
+    assert list(read_state_dict(save(content))) == ["w"]
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

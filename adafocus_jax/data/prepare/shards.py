@@ -143,8 +143,8 @@ class ShardJob:
             times_sec.append(time_sec)
             if (num_bytes := num_bytes + len(frames[-1])) > MAX_RECORD_BYTES:
                 raise DecodeError(
-                    f"too long: its first {time_sec:.0f} s take {MAX_RECORD_BYTES / 1e9:.1f} GB as JPEG images, as much "
-                    "as a record holds; store fewer frames a second or smaller ones, or cut it"
+                    f"too long: its first {time_sec:.0f} s take {MAX_RECORD_BYTES / 1e9:.1f} GB as JPEG images, as "
+                    "much as a record holds; store fewer frames a second or smaller ones, or cut it"
                 )
         return frames, times_sec
 
