@@ -106,7 +106,7 @@ def prepare(
     out = Path(out)
     try:
         options = {**choice, "classes_file": classes, "val_src": val_src, "columns": columns, "seed": seed}
-        table = _read_table(source, videos, annotations, options)
+        table = read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
         fps = table.spec.fps if fps == "auto" else fps
@@ -177,12 +177,17 @@ def _check_places(out: str | Path, sources: Sequence[str | Path]) -> None:
         raise UserError(f"out={out} holds other files: give an empty or new folder")
 
 
-def _read_table(
+def read_table(
     source: str | Path,
     videos: str | Path | None,
     annotations: str | Path | None,
     options: dict[str, Any],
 ) -> DatasetTable:
+    """The videos of a data set, or of a folder or list, with ``options`` of ``prepare`` that choose among them.
+
+    Raises:
+      UserError: they do not fit, or there is no such source.
+    """
     if source in DATASETS:
         if videos is None:
             raise UserError(

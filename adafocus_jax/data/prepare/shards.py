@@ -31,6 +31,9 @@ from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress, remove_partials, write_json
 
+MAX_RECORD_BYTES = 2**31 - 2**25
+"""JPEG images of one video: a record is a protocol buffer, which ends at 2 GiB."""
+
 _POLL_SEC = 0.2
 _NOT_BEGUN = -1
 
@@ -132,12 +135,17 @@ class ShardJob:
 
     def _read(self, entry: Entry) -> tuple[list[bytes], list[float]]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
-        wanted, frames, times_sec = self.frames, [], []
+        wanted, frames, times_sec, num_bytes = self.frames, list[bytes](), list[float](), 0
         for time_sec, frame in iter_entry(
             entry, short_side=wanted.size, max_fps=wanted.fps, options=wanted.read
         ):
             frames.append(encode_frame(frame, wanted.quality))
             times_sec.append(time_sec)
+            if (num_bytes := num_bytes + len(frames[-1])) > MAX_RECORD_BYTES:
+                raise DecodeError(
+                    f"too long: its first {time_sec:.0f} s take {MAX_RECORD_BYTES / 1e9:.1f} GB as JPEG images, as "
+                    "much as a record holds; store fewer frames a second or smaller ones, or cut it"
+                )
         return frames, times_sec
 
 
