@@ -55,12 +55,13 @@ def count_params(params: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def _trace(function: Callable[..., Any], *args: Any) -> tuple[Counter[str], Any]:
-    """Multiply-adds by the scope that they stand in, such as ``Model/encoder/conv1``, and the shapes of the result."""
+def _trace(function: Callable[..., Any], *args: Any) -> tuple[Counter[str], Any, list[bool]]:
+    """Multiply-adds by their scope, such as ``Model/encoder/conv1``; shapes of the result; which of the flattened
+    arguments it depends on."""
     with lowering_for("reference"):
         jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-    live, _ = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
-    return _count(live, ""), shapes
+    live, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+    return _count(live, ""), shapes, used
 
 
 def _count(jaxpr: core.Jaxpr, scope: str) -> Counter[str]:
@@ -118,6 +119,8 @@ class StageCost:
     """Of one row, for the host."""
     state: Mapping[str, jax.ShapeDtypeStruct]
     """Of one row, for later stages."""
+    variables_read: tuple[bool, ...]
+    """For each leaf of the model's variables, whether the stage depends on it."""
 
     @property
     def macs(self) -> int:
@@ -135,13 +138,14 @@ def stage_costs(model: VideoModel) -> tuple[StageCost, ...]:
             {n: _add_row(s) for n, s in stage.inputs.items()},
             {n: _add_row(state[n]) for n in stage.reads},
         )
-        counts, (outputs, kept) = _trace(partial(model.apply, method=stage.run), variables, *given)
+        counts, (outputs, kept), used = _trace(partial(model.apply, method=stage.run), variables, *given)
         parts: Counter[str] = Counter()
         for scope, macs in counts.items():
             if path := _module_path(scope):  # otherwise a resize by matrices: interpolation is not counted
                 parts[_part_of(path) or path.partition("/")[0]] += macs
         outputs, kept = ({n: _drop_row(s) for n, s in shapes.items()} for shapes in (outputs, kept))
-        costs.append(StageCost(stage, parts, outputs, kept))
+        read = tuple(used[: len(jax.tree.leaves(variables))])
+        costs.append(StageCost(stage, parts, outputs, kept, read))
         state |= kept
     return tuple(costs)
 

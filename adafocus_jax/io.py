@@ -145,12 +145,12 @@ def read_json_lines(path: StrPath) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str = "videos") -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: int | None, unit: str = "videos") -> Iterator[Callable[[int], None]]:
     """Shows progress on standard error: a bar on a terminal, else a line now and then and one at the end.
 
     Args:
       what: what is being done, such as "evaluating".
-      total: the number of units to do.
+      total: the number of units to do; None: nobody knows yet.
       unit: plural noun.
 
     Yields:
@@ -168,23 +168,26 @@ def progress(what: str, total: int, unit: str = "videos") -> Iterator[Callable[[
         done += count
         now = time.monotonic()
         # Ever more rarely, so that a log of many hours stays readable.
-        if count and (done >= total or now - last > max(QUIET_SEC, (now - began) / 20)):
+        if count and (done == total or now - last > max(QUIET_SEC, (now - began) / 20)):
             last = now
-            print(
-                f"{what}: {done}/{total} {unit}{_pace(done, total, now - began)}", file=sys.stderr, flush=True
-            )
+            of_all = "" if total is None else f"/{total}"
+            pace = _pace(done, total, now - began)
+            print(f"{what}: {done}{of_all} {unit}{pace}", file=sys.stderr, flush=True)
 
     yield advance_by_lines
+    if total is None:
+        print(f"{what}: {done} {unit}", file=sys.stderr, flush=True)
 
 
-def _pace(done: int, total: int, sec: float) -> str:
-    if done >= total or sec <= 0:
+def _pace(done: int, total: int | None, sec: float) -> str:
+    if done == total or sec <= 0:
         return ""
-    return f", {done / sec:.3g}/s, {timedelta(seconds=round((total - done) * sec / done))} left"
+    left = "" if total is None else f", {timedelta(seconds=round((total - done) * sec / done))} left"
+    return f", {done / sec:.3g}/s{left}"
 
 
 @contextmanager
-def _bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console  # A tenth of a second that workers and pipes do without.
     from rich.progress import (
         BarColumn,

@@ -16,6 +16,7 @@ from rich.table import Table
 import adafocus_jax
 from adafocus_jax.cli.main import run_command
 from adafocus_jax.config import make_model
+from adafocus_jax.data.batches.single import Clip
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.report import demo_report, truth_extra
 from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
@@ -155,8 +156,7 @@ def _compare(
     shown = video_prediction(
         names[row],
         source.classes,
-        np.stack([record.frame(int(i)) for i in at]),
-        record.times_sec[at],
+        Clip(np.stack([record.frame(int(i)) for i in at]), record.times_sec[at], at, None),
         found,
         row,
         np.asarray(figures["exit_gflops"]),

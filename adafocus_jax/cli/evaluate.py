@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Scores, prints tables, writes files; returns the figures."""
-    trained = load_model(args)
+    trained = load_model(args.checkpoint, args.which)
     metric = args.metric or trained.best_metric
     out = Path(args.out) if args.out else trained.folder.parent / EVALUATION_FOLDER
     evaluator = CheckpointEvaluator(

@@ -1,8 +1,9 @@
-"""From ``--checkpoint DIR`` to a model that runs, from settings to data: what the commands share."""
+"""From a checkpoint to a model that runs, and from its settings to data: what the commands share."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,19 +59,23 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(args: argparse.Namespace) -> TrainedModel:
-    """Reads the checkpoint and builds its model.
+def load_model(directory: str | os.PathLike[str], which: str = "best") -> TrainedModel:
+    """Reads a checkpoint and builds its model.
+
+    Args:
+      directory: a workdir of training, a folder of checkpoints, or the folder of one step.
+      which: ``best`` or ``latest``.
 
     Raises:
       UserError: there is none, or its arrays are not those of its configuration.
     """
-    checkpoint = load_checkpoint(args.checkpoint, args.which)
+    checkpoint = load_checkpoint(directory, which)
     checkpoint = checkpoint._replace(config=complete(checkpoint.config))
     model = make_model(checkpoint.config)
     expected = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
-    require_same_arrays(checkpoint.variables, expected, str(args.checkpoint))
+    require_same_arrays(checkpoint.variables, expected, str(directory))
     return TrainedModel(
-        folder=checkpoint_folder(args.checkpoint),
+        folder=checkpoint_folder(directory),
         checkpoint=checkpoint,
         model=model,
         spec=clip_spec(checkpoint.config, model),

@@ -1,59 +1,18 @@
-"""Single videos, from file or record to prediction, with all that the pictures need."""
+"""From what was computed of a video to its ``VideoPrediction``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from adafocus_jax.data.batches.clips import ClipSpec
-from adafocus_jax.data.batches.single import as_video, read_clip
+from adafocus_jax.data.batches.single import Clip, read_clip
 from adafocus_jax.data.batches.sources import Source
 from adafocus_jax.early_exit import ExitPolicy
 from adafocus_jax.evaluate.exits import usable_exits
-from adafocus_jax.evaluate.predict import PredictFunction, Predictions, predict_split
-from adafocus_jax.types import VideoBatch, VideoPrediction
-
-
-def predict_videos(
-    predict: PredictFunction,
-    paths: Sequence[str | Path],
-    spec: ClipSpec,
-    classes: tuple[str, ...],
-    exit_gflops: np.ndarray,
-    policy: ExitPolicy | None = None,
-    *,
-    batch_size: int = 1,
-) -> Iterator[VideoPrediction]:
-    """Predicts videos one after another; each is cut as at test.
-
-    Args:
-      predict: of ``make_predict_function``.
-      paths: video files.
-      spec: how clips are cut: that of the training run.
-      classes: K class names.
-      exit_gflops: ``[E]`` cost of each exit.
-      policy: where videos leave; None leaves ``exit_taken`` empty.
-      batch_size: what one call of ``predict`` takes, a multiple of the number of devices; the video fills
-        the first place.
-
-    Raises:
-      UserError: a file that is not there or does not decode, named.
-    """
-    for path in paths:
-        clip = read_clip(as_video(path), spec)
-        frames, glance = (
-            None if part is None else np.broadcast_to(part[None], (batch_size, *part.shape))
-            for part in (clip.frames, clip.glance)
-        )
-        first, nowhere = np.arange(batch_size) == 0, np.full((batch_size, 1), -1, np.int32)
-        batch = VideoBatch(
-            frames=frames, glance=glance, mask=first, index=np.zeros(batch_size, np.int32), labels=nowhere
-        )
-        found = predict_split(predict, [batch])
-        yield video_prediction(str(path), classes, clip.frames, clip.times_sec, found, 0, exit_gflops, policy)
+from adafocus_jax.evaluate.predict import Predictions
+from adafocus_jax.types import VideoPrediction
 
 
 def source_predictions(
@@ -66,7 +25,19 @@ def source_predictions(
     *,
     count: int,
 ) -> Iterator[VideoPrediction]:
-    """The ``count`` first videos of ``source`` that ``predictions`` hold; ``extra`` has their ``true_class``.
+    """The first ``count`` videos of ``source`` that ``predictions`` hold, with their frames.
+
+    Args:
+      source: the videos that were predicted.
+      spec: how their clips are cut.
+      classes: K class names.
+      predictions: of videos of ``source``.
+      exit_gflops: ``[E]`` cost of each exit.
+      policy: where videos leave; None: all run to the last exit.
+      count: how many at most.
+
+    Yields:
+      Predictions whose ``extra`` has the ``true_class``.
 
     Raises:
       RecordError: a video does not read.
@@ -74,9 +45,7 @@ def source_predictions(
     for row in np.argsort(predictions.index)[:count].tolist():
         video = source[int(predictions.index[row])]
         clip = read_clip(video, spec)
-        found = video_prediction(
-            video.name, classes, clip.frames, clip.times_sec, predictions, row, exit_gflops, policy
-        )
+        found = video_prediction(video.name, classes, clip, predictions, row, exit_gflops, policy)
         found.extra["true_class"] = ", ".join(source.classes[label] for label in video.labels)
         yield found
 
@@ -84,47 +53,46 @@ def source_predictions(
 def video_prediction(
     name: str,
     classes: tuple[str, ...],
-    frames: np.ndarray,
-    times_sec: np.ndarray,
+    clip: Clip,
     predictions: Predictions,
     row: int,
     exit_gflops: np.ndarray,
-    policy: ExitPolicy | None,
+    policy: ExitPolicy | None = None,
 ) -> VideoPrediction:
-    """Row ``row`` of ``predictions`` with its frames ``[N, S, S, 3]`` and their times."""
-    taken = None
+    """Row ``row`` of ``predictions``, with its ``clip``; the other arguments are those of ``source_predictions``."""
+    num_exits, num_focus = predictions.exit_logits.shape[1], predictions.frame_indices.shape[1]
+    taken = num_exits - 1
     if policy is not None:
         usable = usable_exits(predictions)[row : row + 1]
-        skipped = predictions.exit_logits.shape[1] - usable.shape[1]
-        taken = skipped + int(policy.assign(usable)[0])
+        taken = num_exits - usable.shape[1] + int(policy.assign(usable)[0])
+    seen = focus_frames_seen(taken, num_exits, num_focus)
     return VideoPrediction(
         name=name,
         classes=classes,
-        frames=frames,
-        times_sec=times_sec,
+        exit=taken,
         exit_logits=predictions.exit_logits[row],
+        exit_gflops=exit_gflops,
         frame_weights=predictions.frame_weights[row],
         glance_indices=predictions.glance_indices[row],
-        frame_indices=predictions.frame_indices[row],
-        boxes=predictions.boxes[row],
-        exit_gflops=exit_gflops,
-        exit_taken=taken,
+        frame_indices=predictions.frame_indices[row, :seen],
+        boxes=predictions.boxes[row, :seen],
+        candidate_numbers=clip.frame_numbers,
+        candidate_times_sec=clip.times_sec,
+        frames=clip.frames,
     )
 
 
-def summary(prediction: VideoPrediction, top: int = 5) -> dict[str, Any]:
-    """One prediction as plain values: the ``top`` classes with probabilities, frames, boxes and the exit."""
-    logits = prediction.exit_logits[-1].astype(np.float64)
-    probabilities = np.exp(logits - logits.max())
-    probabilities /= probabilities.sum()
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    return {
-        "video": prediction.name,
-        "top": [{"class": prediction.classes[k], "probability": float(probabilities[k])} for k in best],
-        "focus_times_sec": prediction.times_sec[prediction.frame_indices].tolist(),
-        "boxes_px": prediction.boxes.tolist(),
-        "exit_taken": prediction.exit_taken,
-        "gflops": float(
-            prediction.exit_gflops[-1 if prediction.exit_taken is None else prediction.exit_taken]
-        ),
-    }
+def focus_frames_seen(exit_taken: int, num_exits: int, num_focus: int) -> int:
+    """How many of the F focus frames a video that leaves at ``exit_taken`` of E exits was seen in.
+
+    The last F exits follow a focus frame each where there are so many; else the last exit follows them all.
+
+    >>> [focus_frames_seen(taken, num_exits=6, num_focus=2) for taken in range(6)]
+    [0, 0, 0, 0, 1, 2]
+    >>> [focus_frames_seen(taken, num_exits=2, num_focus=12) for taken in range(2)]
+    [0, 12]
+    """
+    missed = num_exits - 1 - exit_taken
+    if num_exits > num_focus:
+        return max(num_focus - missed, 0)
+    return 0 if missed else num_focus

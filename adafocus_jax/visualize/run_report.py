@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,7 @@ def _held_out(workdir: Path, data: Mapping[str, Any], videos: int) -> tuple[list
     """The first videos of the held-out split as the best checkpoint sees them; if there are none, the reason."""
     try:
         source = open_split(data, data["val_split"])
-        trained = load_model(argparse.Namespace(checkpoint=workdir, which="best"))
+        trained = load_model(workdir)
         count = min(videos, len(source))
         with progress("predicting", count) as advance:
             batch = next(iter(eval_batches(source, trained.spec, batch_size=round_up_to_devices(count))))

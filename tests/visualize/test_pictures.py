@@ -56,7 +56,7 @@ def test_records_are_shown_as_the_model_saw_them(predictions):
     for video, index, row in zip(shown, (0, 1, 3, 4), (1, 3, 2, 0), strict=True):
         np.testing.assert_array_equal(video.frames, batch["frames"][index])
         np.testing.assert_array_equal(video.exit_logits, predictions.exit_logits[row])
-        np.testing.assert_allclose(video.times_sec, np.array([0, 2, 3, 5]) / 3)
+        np.testing.assert_allclose(video.candidate_times_sec, np.array([0, 2, 3, 5]) / 3)
     assert [video.extra["true_class"] for video in shown] == ["run", "jump", "run", "jump, walk"]
 
 
