@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification, per_exit
 from adafocus_jax.evaluate.exits import (
-    choose_policy,
     solve_policies,
     store_policies,
     stored_policies,
