@@ -8,7 +8,6 @@ import tarfile
 from pathlib import Path
 
 import cv2
-import jax
 import numpy as np
 import pytest
 
@@ -122,11 +121,9 @@ def fresh(job, monkeypatch) -> Path:
     """This process knows nothing of the plugin, but where it lies."""
     monkeypatch.setenv("PLUGIN_LOG", str(job / "log"))
     monkeypatch.syspath_prepend(job / "plugins")
-    jax.config.update("jax_disable_most_optimizations", True)
     forget()
     yield job
     forget()
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_training_ends_evaluated_by_the_plugin_and_saves_its_name(job):

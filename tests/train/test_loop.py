@@ -118,6 +118,8 @@ def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterru
 
 
 def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+
     def evaluate(variables, progress):
         progress(1)
         os.kill(os.getpid(), signal.SIGINT)
@@ -126,7 +128,7 @@ def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_pa
 
     result = toy.run(tmp_path, eval_every=5, evaluate=evaluate)
     assert (result.step, result.signal, result.metrics) == (5, signal.SIGINT, {})
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     assert not rows(tmp_path, "eval")
     toy.run(tmp_path)
     assert_same_end(tmp_path, uninterrupted)
