@@ -69,7 +69,7 @@ class Predictor:
             raise UserError(
                 f"classes has {len(classes)} names, and the model tells {model.num_classes} classes apart"
             )
-        self.model, self.classes, self.policy = model, tuple(classes), policy
+        self.model, self.classes = model, tuple(classes)
         self.spec, self.options = spec or eval_spec(model), options or ReadOptions()
         self.exit_gflops = model_cost(model).exit_gflops
         """``[E]`` cost of leaving at each exit, in giga multiply-adds."""
@@ -118,6 +118,16 @@ class Predictor:
         )
         variables = trained.checkpoint.variables
         return cls(trained.model, variables, trained.classes, spec=trained.spec, policy=policy, **settings)
+
+    @property
+    def policy(self) -> ExitPolicy | None:
+        """Where videos leave; setting it between calls costs nothing."""
+        return self.engine.policy
+
+    @policy.setter
+    def policy(self, policy: ExitPolicy | None) -> None:
+        self.engine.policy = policy
+        self.engine.reset_stats()
 
     def __call__(
         self, videos: VideoInput | Iterable[VideoInput], *, keep_frames: bool = False
