@@ -17,7 +17,6 @@ MAX_COMMAND_LINES = 120
 LONG_COMMANDS = (
     "train.py",
     "evaluate.py",
-    "predict.py",
     "demo.py",
     "sweep.py",
 )  # still to be moved out of cli/
