@@ -45,6 +45,13 @@ def test_records_hold_the_same_pixels_and_labels(written, split, checksum):
     assert (len(pixels), zlib.crc32(b"".join(pixels))) == (160, checksum)
 
 
+def test_records_have_times_from_their_rate(written):
+    for video in open_records(written / "records", "train"):
+        times_sec = np.arange(len(video.frames)) / video.fps
+        np.testing.assert_allclose(video.times_sec, times_sec)
+        np.testing.assert_allclose([frame.time_sec for frame in video.read(range)], times_sec)
+
+
 def test_the_checkpoint_predicts_what_it_did(written, tmp_path):
     words = ["--checkpoint", str(written / "run"), "--data", str(written / "records"), "--out", str(tmp_path)]
     run_command(["evaluate", *words])

@@ -24,7 +24,7 @@ from adafocus_jax.checkpoint.rules import (
     release_names,
 )
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import init_variables
+from adafocus_jax.models import variable_shapes
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def to_state_dict(variables: Mapping[str, Any], model: nn.Module) -> dict[str, n
     Raises:
       UserError: ``variables`` are not those of ``model``.
     """
-    require_same_arrays(variables, jax.eval_shape(lambda: _initial(model)), "the variables")
+    require_same_arrays(variables, _variables(model), "the variables")
     arrays = {path: np.asarray(array) for path, array in flatten_dict(dict(variables), sep="/").items()}
     shapes = {path: array.shape for path, array in arrays.items()}
     names = _dialects(model, None, shapes)[0]
@@ -283,14 +283,15 @@ def _choice(parts: Sequence[str]) -> str:
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    tree = jax.eval_shape(lambda: _initial(model))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+    return {path: leaf.shape for path, leaf in flatten_dict(_variables(model), sep="/").items()}
 
 
-def _initial(model: Any) -> dict[str, Any]:
+def _variables(model: Any) -> dict[str, Any]:
+    """Shapes and dtypes of the variables of a model, or of a plain encoder."""
     if hasattr(model, "num_classes"):
-        return init_variables(model, jax.random.key(0))
-    return dict(model.init(jax.random.key(0), jnp.zeros((1, 2, 64, 64, 3)), False))
+        return variable_shapes(model)
+    frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
+    return dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), frames))
 
 
 def _is_ignored(name: str, head: Sequence[Rule]) -> bool:

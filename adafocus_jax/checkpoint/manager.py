@@ -24,6 +24,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN,
 from adafocus_jax.checkpoint.read import (
     CHECKSUM,
     CONFIG_FILE,
+    FOLDER,
     METRICS,
     STATE,
     DamagedCheckpointError,
@@ -68,17 +69,23 @@ class Checkpoints:
           complete: gives a stored configuration the keys that versions after its own added.
 
         Raises:
-          UserError: the folder belongs to a run of another configuration.
+          UserError: the folder belongs to a run of another configuration, or all its checkpoints are damaged.
         """
         self.folder = Path(folder).resolve()
-        self._adopt_config(dict(config), free_keys, complete)
+        self._check_config(dict(config), free_keys, complete)
+        refuse_if_all_damaged(self.folder)
         for step in step_numbers(self.folder):
             try:
                 read_metrics(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
+        # It removes what a killed save left behind, and so makes room, before anything is written here.
         self._manager = ocp.CheckpointManager(self.folder, options=_options(self.folder))
         self._saving: int | None = None
+        if jax.process_index() == 0 and not (
+            step_numbers(self.folder) and read_config(self.folder) == config
+        ):
+            write_json(self.folder / CONFIG_FILE, config)
 
     def save(self, step: int, state: Any) -> None:
         """Writes ``state`` (NumPy arrays) in the background; returns when it need not stay as it is.
@@ -136,10 +143,7 @@ class Checkpoints:
                 continue
             require_same_arrays(tree, to_state_dict(expected), f"checkpoint {self.folder / str(step)}")
             return from_state_dict(expected, tree)
-        if steps:
-            raise UserError(
-                f"every checkpoint in {self.folder} is damaged and set aside: take another `workdir` to start over"
-            )
+        refuse_if_all_damaged(self.folder)
         return None
 
     @property
@@ -187,7 +191,7 @@ class Checkpoints:
             if error is None:  # else it may well hide what went wrong first
                 raise
 
-    def _adopt_config(
+    def _check_config(
         self,
         config: dict[str, Any],
         free_keys: Collection[str],
@@ -200,10 +204,8 @@ class Checkpoints:
                 raise UserError(
                     f"{self.folder.parent} holds a run of another config ({'; '.join(differing)}): take the same "
                     f"config to resume (only {', '.join(sorted(free_keys)) or 'nothing'} may change), or another "
-                    f"--workdir, where --init-from {self.folder.parent} starts from what this run has learned"
+                    f"workdir, where --init-from {self.folder.parent} starts from what this run has learned"
                 )
-        if jax.process_index() == 0:
-            write_json(path, config)
 
     def _set_aside(self, step: int, error: DamagedCheckpointError) -> None:
         _wait_for_all(f"all have seen that step {step} is damaged")
@@ -212,6 +214,34 @@ class Checkpoints:
             (self.folder / str(step)).rename(target)
             log.warning("checkpoint of step %d is damaged (%s): set aside as %s", step, error, target)
         _wait_for_all(f"step {step} is set aside")
+
+
+def refuse_if_all_damaged(folder: Path) -> None:
+    """Raises UserError where ``folder`` holds no checkpoint any more, but some that were set aside as damaged."""
+    if _are_all_damaged(folder):
+        raise UserError(
+            f"every checkpoint in {folder} is damaged and set aside: take another workdir, or start_over=True to move "
+            "this run aside and begin a new one"
+        )
+
+
+def move_damaged_run(workdir: Path, names: Sequence[str]) -> None:
+    """Where all checkpoints in ``workdir`` are damaged, moves what the run left (``names``) to a folder of its own."""
+    if not _are_all_damaged(workdir / FOLDER):
+        return
+    _wait_for_all("all have seen that every checkpoint is damaged")
+    if jax.process_index() == 0:
+        target = workdir / f"damaged-run-{time.time_ns()}"
+        target.mkdir()
+        for name in names:
+            if (workdir / name).exists():
+                (workdir / name).rename(target / name)
+        log.warning("the run in %s, of which every checkpoint is damaged, lies in %s now", workdir, target)
+    _wait_for_all("the damaged run is moved aside")
+
+
+def _are_all_damaged(folder: Path) -> bool:
+    return not step_numbers(folder) and any(folder.glob("damaged-*"))
 
 
 def differing_keys(

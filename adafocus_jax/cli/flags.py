@@ -57,10 +57,12 @@ def in_flags(message: str, flags: Mapping[str, str]) -> str:
 
     >>> in_flags("size=2 is not valid: drop `size`", {"size": "--size"})
     '--size 2 is not valid: drop --size'
+    >>> in_flags("take start_over=True to begin anew", {"start_over": "--start-over"})
+    'take --start-over to begin anew'
     """
 
     def translate(found: re.Match[str]) -> str:
-        name, quoted = found[1] or found[2], found[2]
-        return flags[name] + ("" if quoted else " ") if name in flags else found[0]
+        name, alone = found[1] or found[3], found[2] or found[3]
+        return flags[name] + ("" if alone else " ") if name in flags else found[0]
 
-    return re.sub(r"(?<![^\s(])(\w+)=(?=\S)|`(\w+)`", translate, message)
+    return re.sub(r"(?<![^\s(])(\w+)=(?:(True\b)|(?=\S))|`(\w+)`", translate, message)

@@ -30,12 +30,12 @@ COMMANDS = {
     "convert": "convert a PyTorch checkpoint into one of this package, or back",
     "cost": "multiply-adds and parameters of a model, by module and by exit",
     "plan": "memory, largest batch, collectives and estimated speed of training on a TPU slice, without one",
+    "launch": "start a command on several processes, TPU slices, GKE or Slurm, and again until it is done",
     "benchmark": "throughput of data loading and of training on this machine",
 }
 """Command to one-line help. Each has a module of its name here, with ``add_arguments(parser)`` and
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
 command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
-
 
 WRAPPERS = ("sweep", "launch")
 """Commands that take another command behind ``--``; they find its words in ``args.after``."""

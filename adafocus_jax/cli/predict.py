@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import logging
-import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
@@ -19,7 +15,7 @@ from adafocus_jax.io import progress
 from adafocus_jax.predict.inputs import STANDARD_INPUT, expand_videos
 from adafocus_jax.predict.loading import add_checkpoint_arguments
 from adafocus_jax.predict.predictor import Predictor
-from adafocus_jax.predict.results import as_entry, as_text
+from adafocus_jax.predict.results import as_entry, as_text, json_lines
 from adafocus_jax.visualize.pictures import PictureFolder
 
 log = logging.getLogger(__name__)
@@ -99,7 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     entries, failed = [], 0
     with (
         progress("predicting", len(videos) if isinstance(videos, list) else None) as advance,
-        _lines(args.jsonl) as write_line,
+        json_lines(args.jsonl) as write_line,
     ):
         for found in predictor(videos, keep_frames=pictures is not None):
             entry = as_entry(found, args.top)
@@ -121,13 +117,3 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _default_budget(args: argparse.Namespace) -> float | None:
     given = args.no_early_exit or args.exit_share is not None
     return None if given or not stored_policies(checkpoint_folder(args.checkpoint)) else BUDGET_FRAC
-
-
-@contextlib.contextmanager
-def _lines(target: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that writes an entry to a file of JSON lines, to standard output ("-"), or nowhere."""
-    with contextlib.ExitStack() as stack:
-        file = sys.stdout if target == "-" else None
-        if target and target != "-":
-            file = stack.enter_context(open(target, "w", encoding="utf-8"))
-        yield lambda entry: print(json.dumps(entry), file=file, flush=True) if file else None

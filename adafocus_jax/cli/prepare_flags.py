@@ -63,6 +63,10 @@ _FLAGS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
             "cut videos to their annotated segments, where the data set has them",
         ),
         "--classes": (_FILE, "class names, one per line, which fixes their order; required for lists"),
+        "--columns": (
+            {"metavar": "LIST", "type": lambda text: tuple(text.split(","))},
+            "columns of a list if they are not path,label: path,frames,label; also start, end, and - to skip one",
+        ),
         "--val-fraction": (_SHARE, "share of each class to hold out as the split val"),
         "--val-src": ({"metavar": "SRC"}, "folder or list to make the split val from"),
         "--frame-rate": (

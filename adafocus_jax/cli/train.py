@@ -10,6 +10,7 @@ from rich.console import Console
 
 from adafocus_jax.checkpoint import FOLDER
 from adafocus_jax.config import load_config, run_training
+from adafocus_jax.signals import ending_on_signals
 from adafocus_jax.train import TrainingDivergedError
 from adafocus_jax.train.processes import connect
 from adafocus_jax.visualize.pictures import evaluation_pictures
@@ -55,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workdir", required=True, metavar="DIR", help=text)
     text = "jax.profiler trace of STEPS steps from step START on, in WORKDIR/profile"
     add("--profile", type=_profile, metavar="START:STEPS", help=text)
+    text = "where every checkpoint in the workdir is damaged, move that run aside and begin a new one"
+    add("--start-over", action="store_true", help=text)
     for flag, kind, text in _PROCESSES:
         add(flag, type=kind, metavar="HOST:PORT" if kind is str else "N", help=text)
     for flag, metavar, key, text in _SHORT:
@@ -63,12 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains; returns the figures of the last evaluation."""
-    connect(args.coordinator, args.num_processes, args.process_id)
-    settings = load_config(args.config, [*args.settings, *_short_settings(args)])
-    try:
-        result = run_training(settings, args.workdir, profile=args.profile, draw=evaluation_pictures)
-    except TrainingDivergedError as error:
-        raise SystemExit(f"adafocus train: {error}") from error
+    with ending_on_signals("adafocus train"):
+        connect(args.coordinator, args.num_processes, args.process_id)
+        settings = load_config(args.config, [*args.settings, *_short_settings(args)])
+        options = {"profile": args.profile, "draw": evaluation_pictures, "start_over": args.start_over}
+        try:
+            result = run_training(settings, args.workdir, **options)
+        except TrainingDivergedError as error:
+            raise SystemExit(f"adafocus train: {error}") from error
     if jax.process_index() == 0:
         Console().print(
             f"checkpoints in {args.workdir}/{FOLDER}", highlight=False, soft_wrap=True, markup=False

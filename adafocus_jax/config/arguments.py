@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from adafocus_jax.config.checks import layer_groups
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.sources import Source, open_data
-from adafocus_jax.data.datasets.annotations import mirrored_labels
+from adafocus_jax.data.datasets.mirrored import mirrored_labels
 from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import VideoModel, create_model
@@ -39,7 +39,7 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
         image_size=model.image_size,
         num_glance=model.num_separate_glance,
         resize=data["resize"] or None,
-        flip=data["flip"],
+        flip=data["flip"] in (None, True),
         flip_labels=mirrored_labels(settings["classes"]) if data["flip_labels"] else None,
         scales=tuple(data["scales"]),
     )

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from adafocus_jax.config.recipes import PUBLISHED_SIZES, family_groups, family_recipe
+from adafocus_jax.data.datasets import dataset_spec
 from adafocus_jax.errors import UserError
 from adafocus_jax.losses import LOSS_WEIGHTS
 from adafocus_jax.models import MODELS, model_defaults
@@ -36,7 +38,9 @@ DEFAULT_CLASSES = 200
 """For figures of a model whose config leaves the classes to the data: as many as ActivityNet and Mini-Kinetics have."""
 
 
-def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequence[str] = ()) -> ConfigDict:
+def base_config(
+    model: str = "uni_adafocus", variant: str = "", *, dataset: str = "", plugins: Sequence[str] = ()
+) -> ConfigDict:
     """The published recipe of the model's family (see ``family_recipe``), locked. 0 stands for "not given".
 
     ``loss.weights`` and ``optimizer.arguments`` alone take new keys: weights of terms that a plugin registers, and
@@ -47,6 +51,8 @@ def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequ
     Args:
       model: a key of ``MODELS``, whose arguments become the settings under ``model``.
       variant: words for sizes that the paper reports, such as ``p128,f12`` (see ``PUBLISHED_SIZES``).
+      dataset: the data set whose number of classes, flip and metric hold (a key of ``DATASETS``); empty: those that the
+        records have kept of theirs.
       plugins: modules that register what this configuration names, such as ``("my_package.encoders",)``; imported now,
         and by every command that reads a run of this configuration.
 
@@ -72,7 +78,7 @@ def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequ
             "val_split": "val",
             "resize": 0,  # short side at test; 0: image_size · 256 / 224
             "scales": (1.0, 0.875, 0.75, 0.66),
-            "flip": True,
+            "flip": placeholder(bool),  # not given: as the data set of the records says
             "flip_labels": False,  # mirrored clips get the class that is called so with left and right exchanged
             "val_fraction": 0.0,  # of a folder of videos without a validation split; records have theirs
             "cache_dir": "",  # of remote records; empty: in the user's cache folder
@@ -81,6 +87,7 @@ def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequ
             "num_threads": 2,
             "on_bad_record": "fail",  # or skip
             "max_bad_frac": 0.001,  # share of records that may be skipped
+            "transforms": (),  # of TRANSFORMS, of training clips, one after another
         }
     )
     config.init = ConfigDict({"checkpoint": ""})  # what a new run starts from; empty: fresh
@@ -117,10 +124,14 @@ def base_config(model: str = "uni_adafocus", variant: str = "", *, plugins: Sequ
             "eval_pictures": 4,  # held-out videos drawn for TensorBoard at every evaluation
             "evaluators": ("classification",),  # of EVALUATORS, at every evaluation
             "checkpoint_every": 500,
-            "best_metric": "top1",
+            "best_metric": "",  # empty: as the data set of the records says
             "peak_tflops": 0.0,  # of one device; 0: as known for its kind
         }
     )
+    if dataset:
+        spec = dataset_spec(dataset)
+        config.model.num_classes = spec.num_classes or 0
+        config.data.flip, config.train.best_metric = spec.flip, spec.metric
     config.lock()
     config.loss.weights.unlock()
     config.optimizer.arguments.unlock()

@@ -16,7 +16,7 @@ from adafocus_jax.checkpoint.torch_files import read_state_dict, write_state_dic
 from adafocus_jax.config.arguments import make_model
 from adafocus_jax.config.base import base_config, set_model_arguments
 from adafocus_jax.config.read import for_classes
-from adafocus_jax.data.datasets.annotations import read_classes
+from adafocus_jax.data.datasets.classes import read_classes
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import StrPath, writing
 from adafocus_jax.models import MODELS, init_variables

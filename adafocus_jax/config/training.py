@@ -26,6 +26,7 @@ from adafocus_jax.config.read import for_classes
 from adafocus_jax.data.batches.clips import ClipSpec, warn_of_flips
 from adafocus_jax.data.batches.pipeline import train_batches
 from adafocus_jax.data.batches.sources import Source
+from adafocus_jax.data.batches.transforms import make_transforms
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.evaluate.validation import validation_evaluator
@@ -44,6 +45,7 @@ def run_training(
     *,
     profile: tuple[int, int] | None = None,
     draw: Draw | None = None,
+    start_over: bool = False,
 ) -> TrainResult:
     """Trains the model of ``settings`` on their data, or resumes the run in ``workdir``; all processes call it alike.
 
@@ -52,6 +54,7 @@ def run_training(
       workdir: a folder that all machines see.
       profile: first step and number of steps to trace.
       draw: makes pictures of ``train.eval_pictures`` held-out videos at every evaluation.
+      start_over: where every checkpoint in ``workdir`` is damaged, move that run aside and begin a new one.
 
     Raises:
       UserError: see ``train``; or there are no data, or the classes of the two splits differ.
@@ -63,11 +66,12 @@ def run_training(
         )
     data = settings["data"]
     source = open_split(data, data["train_split"])
-    settings = for_classes(settings, source.classes)
+    settings = for_classes(settings, source.classes, source.traits)
     model = make_model(settings)
     options = replace(train_options(settings, len(source)), profile=profile)
     spec = clip_spec(settings, model)
-    warn_of_flips(spec, source.traits)
+    warn_of_flips(spec, source.traits, source.classes)
+    transforms = make_transforms(data["transforms"])
 
     def batches(start_step: int) -> Iterable[Mapping[str, np.ndarray]]:
         return train_batches(
@@ -80,6 +84,7 @@ def run_training(
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             num_workers=data["num_workers"],
+            transforms=transforms,
             **{key: data[key] for key in _READING},
         )
 
@@ -97,6 +102,7 @@ def run_training(
         complete=complete,
         evaluators=_evaluators(settings, model, spec, draw),
         initialize=partial(initialize_from, other, model, settings["classes"]) if other else None,
+        start_over=start_over,
     )
 
 

@@ -1,7 +1,7 @@
 """Early exit: videos leave at the first classifier that is sure enough."""
 
 from adafocus_jax.early_exit.budgets import BUDGET_FRAC, choose_policy, parse_budget
-from adafocus_jax.early_exit.criteria import CRITERIA, Criterion, exit_scores, register_criterion, softmax
+from adafocus_jax.early_exit.criteria import CRITERIA, Criterion, exit_scores, register_criterion
 from adafocus_jax.early_exit.curves import (
     ExitCurve,
     early_exit_curve,
@@ -38,7 +38,6 @@ __all__ = [
     "policies_to_json",
     "random_exit_curve",
     "register_criterion",
-    "softmax",
     "solve_policy",
     "solve_thresholds",
     "write_curve_csv",

@@ -7,21 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.metrics import log_softmax, softmax
 
 Criterion = Callable[[np.ndarray], np.ndarray]
 """From the float32 logits ``[n, e + 1, K]`` of exits 0…e to the scores ``[n]`` of exit e; higher leaves earlier.
 
 A video's score must not depend on the other videos."""
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis, in float64.
-
-    >>> softmax(np.array([0.0, np.log(3)])).tolist()
-    [0.25, 0.75]
-    """
-    exponentials = np.exp(np.asarray(logits, np.float64) - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def confidence(logits: np.ndarray) -> np.ndarray:
@@ -32,8 +23,7 @@ def confidence(logits: np.ndarray) -> np.ndarray:
 def entropy(logits: np.ndarray) -> np.ndarray:
     """``Σ p log p ≤ 0`` of the last exit's softmax: the negative entropy (as in the authors' release)."""
     # From the log-softmax: p · log p is then 0, not NaN, where p underflows to 0.
-    shifted = logits[:, -1] - logits[:, -1].max(axis=-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    log_p = log_softmax(logits[:, -1])
     return (np.exp(log_p) * log_p).sum(axis=-1)
 
 

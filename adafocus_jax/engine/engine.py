@@ -74,9 +74,9 @@ class Engine:
         self.model = model
         costs = stage_costs(model)
         self._costs = {cost.stage.name: cost for cost in costs}
-        rows = self._costs["look"].stage.rows if "look" in self._costs else 0
         self._exit_macs = model_cost(model).exits
-        self._policy, self._rule = policy, ExitRule(policy, 1 + rows)
+        self._running = self._warm = False
+        self.policy = policy
         devices = jax.local_devices() if devices is None else devices
         self.buckets = dict(buckets or default_buckets(costs, devices[0].platform))
         if max_in_flight < 1 or pixel_threads < 1:
@@ -84,12 +84,24 @@ class Engine:
                 f"max_in_flight={max_in_flight}, pixel_threads={pixel_threads}: each must be at least 1"
             )
         self._max_in_flight, self._max_wait, self._threads = max_in_flight, max_wait_sec, pixel_threads
-        self._seed, self._running, self._warm = seed, False, False
+        self._seed = seed
         self._make_schedule()  # checks the buckets
         self._capacity = self._slots_per_pool(-(-max_in_flight // len(devices)))
         make = make_backend(backend)
         self._backends = [make(model, variables, costs, self._capacity, device) for device in devices]
         self.reset_stats()
+
+    @property
+    def policy(self) -> ExitPolicy | None:
+        """Where videos leave; setting it compiles nothing. Call ``reset_stats`` to count it apart."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: ExitPolicy | None) -> None:
+        if self._running:
+            raise UserError("the engine is running: set its policy before or after")
+        rows = self._costs["look"].stage.rows if "look" in self._costs else 0
+        self._policy, self._rule = policy, ExitRule(policy, 1 + rows)
 
     def _make_schedule(self) -> Schedule:
         open_ = [self._rule.open(exit_) for exit_ in range(1, self._rule.exits)]
@@ -135,11 +147,12 @@ class Engine:
                     backend.launch(name, size, inputs, scrap)()
         self._warm = True
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Result]:
+    def run(self, requests: Iterable[Request], *, max_in_flight: int | None = None) -> Iterator[Result]:
         """Predicts videos; results come in the order in which they are ready.
 
         Args:
           requests: any number; pulled in a thread of the engine's own, at most ``max_in_flight`` ahead of the results.
+          max_in_flight: fewer than the engine's own.
 
         Raises:
           Exception: what the iteration over ``requests`` raised, after all videos admitted before are answered. What a
@@ -157,7 +170,7 @@ class Engine:
             requests,
             lambda request: Video(request, time.perf_counter()),
             self._costs["glance"].stage.inputs["frames"].shape,
-            max_in_flight=self._max_in_flight,
+            max_in_flight=min(max_in_flight or self._max_in_flight, self._max_in_flight),
             threads=self._threads,
         )
         started, outside = time.perf_counter(), 0.0

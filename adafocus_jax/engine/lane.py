@@ -22,7 +22,8 @@ RUNNING = 2
 """Buckets under way on a device: while one runs, the host fills the next."""
 
 
-_EMPTY = np.empty((0, 0), np.float32)
+def _no_logits() -> np.ndarray:
+    return np.empty((0, 0), np.float32)
 
 
 @dataclass(eq=False)
@@ -37,9 +38,9 @@ class Video:
     """For the stage that it waits for."""
     chosen: dict[str, np.ndarray] = field(default_factory=dict)
     """Outputs of the stage ``choose``."""
-    glance_logits: np.ndarray = _EMPTY
+    glance_logits: np.ndarray = field(default_factory=_no_logits)
     """``[E, K]``: of the exits along the glance."""
-    logits: np.ndarray = _EMPTY
+    logits: np.ndarray = field(default_factory=_no_logits)
     """``[1 + rows, K]``: of the exits where it may leave, the last of the glance first; filled up to row ``done``."""
     started: int = 0
     """Rows of the stage ``look`` that were started."""

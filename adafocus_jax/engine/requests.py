@@ -24,8 +24,8 @@ class Request:
     """uint8 ``[G, H, W, 3]``: what the glance sees, or what returns it. Candidates ``engine.glance_indices`` or, where
     that is None, frames that were sampled for the glance; all ``N`` candidates for a plain classifier."""
     focus: np.ndarray | ChosenPixels | None = None
-    """uint8 ``[N, H, W, 3]``: all candidates; or what returns ``[F, H, W, 3]``, those of the given int32 ``[F]``: called
-    once, for videos that stay after the glance alone. None for a plain classifier."""
+    """uint8 ``[N, H, W, 3]``: all candidates; or what returns ``[F, H, W, 3]``, those of the given int32 ``[F]``,
+    called once, for videos that stay after the glance alone. None for a plain classifier."""
     close: Callable[[], None] | None = None
     """Called once, when no more pixels of this video are needed."""
 

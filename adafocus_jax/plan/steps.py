@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adafocus_jax.evaluate.predict import predict_step
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
 from adafocus_jax.plan.chips import Topology
 from adafocus_jax.plan.program import Collective, Gather, collectives, large_gathers, loops
 from adafocus_jax.train.memory import StepMemory, compile_step, step_memory
@@ -53,8 +52,7 @@ def lower_evaluation(
     mesh = Mesh(np.array(devices), ("batch",))
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    variables = jax.eval_shape(partial(init_variables, model), key)
+    key, variables = jax.eval_shape(lambda: jax.random.key(0)), variable_shapes(model)
     number = jax.ShapeDtypeStruct((), jnp.uint32)
     seen = VideoBatch(frames=batch.frames, glance=batch.glance)
     lowered = predict_step(model).lower(

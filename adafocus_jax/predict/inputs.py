@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from adafocus_jax.data.datasets.list_files import read_lines
-from adafocus_jax.data.media.kinds import VIDEO_SUFFIXES, VOLUME_SUFFIXES, Notice, find_media, image_number
+from adafocus_jax.data.media.kinds import VIDEO_SUFFIXES, VOLUME_SUFFIXES, Search, find_media, image_number
 from adafocus_jax.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -49,5 +49,7 @@ def _below(folder: str) -> Iterator[str]:
     has_videos = any(name.lower().endswith((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES)) for name in names)
     if any(map(image_number, names)) and not has_videos:
         return iter([folder])
-    found = find_media(folder, Notice(f"looking for videos in {folder}"))
+    search = Search(f"looking for videos in {folder}")
+    found = find_media(folder, search)
+    search.end()
     return map(str, found) if found else iter([folder])

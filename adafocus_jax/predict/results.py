@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
+import os
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from adafocus_jax.errors import UserError
 from adafocus_jax.types import VideoPrediction
 
 
@@ -46,3 +52,20 @@ def as_text(prediction: VideoPrediction, top: int = 5) -> str:
     classes = ", ".join(f"{name} {score:.0%}" for name, score in prediction.top(top))
     place = f"exit {prediction.exit + 1} of {len(prediction.exit_gflops)}, {prediction.gflops:.3g} GFLOPs"
     return f"{prediction.name}: {classes} ({place})"
+
+
+@contextlib.contextmanager
+def json_lines(target: str | os.PathLike[str] | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that writes an entry as a line of JSON, at once: to a file, to standard output (``-``), or nowhere.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        file = sys.stdout if target == "-" else None
+        if target and target != "-":
+            try:
+                file = stack.enter_context(open(target, "w", encoding="utf-8"))
+            except OSError as error:
+                raise UserError(f"cannot write JSON lines to {target}: {error.strerror}") from error
+        yield lambda entry: print(json.dumps(entry), file=file, flush=True) if file else None

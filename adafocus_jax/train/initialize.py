@@ -7,11 +7,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from adafocus_jax.checkpoint import load_checkpoint, require_same_arrays
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def initialize_from(
 def class_arrays(model: VideoModel) -> frozenset[str]:
     """Paths of the arrays with an axis of classes, such as ``params/global_head/linear/kernel``."""
     shapes = [
-        flatten_dict(jax.eval_shape(lambda m=m: init_variables(m, jax.random.key(0))), sep="/")
+        flatten_dict(variable_shapes(m), sep="/")
         for m in (model, model.clone(num_classes=model.num_classes + 1))
     ]
     return frozenset(name for name, leaf in shapes[0].items() if leaf.shape != shapes[1][name].shape)

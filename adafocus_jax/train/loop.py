@@ -17,18 +17,21 @@ import numpy as np
 import optax
 
 from adafocus_jax.checkpoint import FOLDER, Checkpoints
+from adafocus_jax.checkpoint.manager import move_damaged_run
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
 from adafocus_jax.train.figures import Figures, TrainingDivergedError
 from adafocus_jax.train.interrupt import StopRequestedError, StopSignals
-from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView
+from adafocus_jax.train.lock import WorkdirLock
+from adafocus_jax.train.logger import METRICS_FILE, TENSORBOARD_FOLDER, Meter, MetricWriter, ProgressView
 from adafocus_jax.train.memory import check_memory
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer, plain_optimizer
 from adafocus_jax.train.processes import naming_lost_processes, require_same
 from adafocus_jax.train.profiler import Profiler
-from adafocus_jax.train.state import TrainState, create_state, run_keys
+from adafocus_jax.train.state import TrainState, create_state
 from adafocus_jax.train.step import LossFunction, Parallel, TrainStep, check_batch_size, make_train_step
 from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
+from adafocus_jax.train.watchdog import Watchdog
 from adafocus_jax.types import Array, VideoBatch
 
 log = logging.getLogger(__name__)
@@ -109,6 +112,7 @@ def train(
     complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     evaluators: Sequence[Evaluator] = (),
     initialize: Initialize | None = None,
+    start_over: bool = False,
 ) -> TrainResult:
     """Trains ``model`` on all devices, or resumes the run in ``workdir``, bit for bit.
 
@@ -125,12 +129,14 @@ def train(
       complete: gives a stored configuration the keys that versions after its own added.
       evaluators: measure on held-out data.
       initialize: what a new run starts from, e.g. ``initialize_from``; not called when one is resumed.
+      start_over: where every checkpoint in ``workdir`` is damaged, move that run aside and begin a new one.
 
     Returns:
       Where it stands. SIGTERM and SIGINT save a checkpoint and return early.
 
     Raises:
-      UserError: a batch that the devices do not divide, shapes or memory that do not fit, a workdir of another run.
+      UserError: a batch that the devices do not divide, shapes or memory that do not fit, a workdir of another run, or
+        one in which another process trains.
       TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
       ProcessLostError: another process of the run has died.
     """
@@ -141,10 +147,20 @@ def train(
     check_memory(step.lower(shapes, batch_shapes), jax.local_devices()[0])
 
     with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        watchdog = stack.enter_context(Watchdog())
+        lock = stack.enter_context(WorkdirLock(workdir)) if jax.process_index() == 0 else None
         # Resume from the newest readable checkpoint of this workdir; else start from what ``initialize`` takes from
         # another run; else fresh.
+        if start_over:
+            move_damaged_run(Path(workdir), [FOLDER, METRICS_FILE, TENSORBOARD_FOLDER])
         checkpoints = stack.enter_context(
-            Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys, complete=complete)
+            Checkpoints(
+                Path(workdir) / FOLDER,
+                config,
+                free_keys=free_keys,
+                complete=complete,
+            )
         )
         restored = checkpoints.restore_latest(shapes)
         start = 0 if restored is None else int(restored.step)
@@ -170,9 +186,9 @@ def train(
         stack.callback(writer.close)
         view = stack.enter_context(ProgressView(options.num_steps, options.batch_size, start))
         figures = Figures(checkpoints, view.note)
-        signals = stack.enter_context(StopSignals())
         profiler = stack.enter_context(Profiler(options.profile, Path(workdir) / "profile"))
         previous: Mapping[str, Array] = {}
+        signals.listen()
 
         for done in range(start, options.num_steps + 1):
             # Save before evaluating: an evaluation that fails loses nothing, and one that was cut short is made up for
@@ -183,7 +199,10 @@ def train(
             saving = bool(stopping or due or options.is_due(done, options.checkpoint_every))
             if saving:
                 host = figures.finite(done, step.get_state(state))
-                checkpoints.save(done, host)
+                if lock is not None:
+                    lock.check()
+                with watchdog.waiting_for("the checkpoint before to be written"):
+                    checkpoints.save(done, host)
                 found = _evaluate(due, host.variables, view, signals)
                 if found:
                     metrics = _record(done, found, checkpoints, writer, view, options.best_metric)
@@ -196,7 +215,7 @@ def train(
             # Step.
             profiler.before(done + 1)
             try:
-                with meter.waiting():
+                with meter.waiting(), watchdog.waiting_for("the next batch of videos"):
                     batch = next(feed)
             except Exception:
                 if (
@@ -237,7 +256,7 @@ def make_step_and_state(
     devices: Sequence[jax.Device] | None = None,
 ) -> tuple[TrainStep, Callable[[], TrainState]]:
     """The training step of a run, and what makes its first state. ``devices``: to run on; None: all."""
-    params = jax.eval_shape(partial(init_variables, model), run_keys(options.seed)[0])["params"]
+    params = variable_shapes(model)["params"]
     if isinstance(optimizer, OptimizerOptions):
         made = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
     else:

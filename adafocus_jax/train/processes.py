@@ -45,6 +45,8 @@ def connect(
         )
     if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
         raise UserError(f"process_id={process_id} is not one of 0…{num_processes - 1}")
+    # JAX's own notifier would take SIGTERM for itself, and tell nobody until the first step is done.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,

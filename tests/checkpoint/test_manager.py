@@ -8,7 +8,7 @@ import pytest
 from flax import struct
 
 from adafocus_jax.checkpoint import Checkpoints, load_checkpoint, require_same_arrays
-from adafocus_jax.checkpoint.manager import differing_keys
+from adafocus_jax.checkpoint.manager import differing_keys, move_damaged_run
 from adafocus_jax.errors import UserError
 
 CONFIG = {"model": {"num_classes": 3}, "classes": ["a", "b", "c"]}
@@ -160,6 +160,39 @@ def test_when_all_are_damaged_one_line_says_so(workdir):
         pytest.raises(UserError, match=r"every checkpoint .* is damaged and set aside"),
     ):
         checkpoints.restore_latest(state(0))
+    folder = workdir / "checkpoints"
+    for config in (CONFIG, {"classes": []}):  # until a person decides
+        with pytest.raises(
+            UserError, match="set aside: take another workdir, or start_over=True to move this run"
+        ):
+            Checkpoints(folder, config)
+    (workdir / "metrics.jsonl").write_text("")
+    move_damaged_run(workdir, ["checkpoints", "metrics.jsonl", "tensorboard"])
+    (aside,) = workdir.iterdir()
+    assert len(list((aside / "checkpoints").glob("damaged-*"))) == 3
+    with Checkpoints(folder, CONFIG) as checkpoints:
+        assert checkpoints.restore_latest(state(0)) is None
+
+
+def test_a_run_that_can_be_resumed_is_not_moved_aside(workdir):
+    move_damaged_run(workdir, ["checkpoints"])
+    assert load_checkpoint(workdir).step == 3
+
+
+def test_what_a_killed_save_left_makes_room_before_anything_is_written(workdir, monkeypatch):
+    folder = workdir / "checkpoints"
+    left = folder / "7.orbax-checkpoint-tmp-1"
+    left.mkdir()
+
+    def full(*_):
+        assert not left.exists()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("adafocus_jax.checkpoint.manager.write_json", full)
+    Checkpoints(folder, CONFIG).close()  # nothing new to write
+    left.mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoints(folder, {**CONFIG, "seed": 1}, free_keys=["seed"])
 
 
 def test_a_half_written_checkpoint_is_ignored(workdir):
@@ -194,7 +227,7 @@ def test_only_the_first_differences_are_listed():
     ("make", "message"),
     [
         (lambda d: d / "nowhere", "no such checkpoint folder"),
-        (lambda d: d, "is not a checkpoint: give a --workdir"),
+        (lambda d: d, "is not a checkpoint: give the workdir of a training run"),
         (lambda d: (d / "config.json").write_text("{}") and d, "no checkpoint yet"),
         (lambda d: (d / "config.json").write_text("{") and d, "cannot read the configuration"),
     ],

@@ -101,7 +101,7 @@ def test_two_exit_models_keep_three_candidates_per_focus_frame(own):
         (["--model", "tiny"], "unknown model 'tiny': choose one of uni_adafocus"),
         (["--model", "tsm_tiny", "--set", "image_sise=96"], "did you mean 'image_size'?"),
         (["--model", "tsm_tiny", "--set", "image_size"], "write NAME=VALUE"),
-        (["--model", "tsm_tiny", "--num-classes", "-1"], "num_classes=-1 must be at least 1"),
+        (["--model", "tsm_tiny", "--num-classes", "-1"], "--num-classes -1 must be at least 1"),
         (["--config", "nowhere.py"], "no such config file: 'nowhere.py'"),
     ],
 )

@@ -197,7 +197,7 @@ def test_a_shard_that_vanishes_is_named(records, tmp_path):
     shutil.copytree(records, tmp_path / "copy")
     source = open_records(tmp_path / "copy", "train")
     (tmp_path / "copy" / shard_name("train", 1, 3)).unlink()
-    with pytest.raises(RecordError, match=r"00001-of-00003, record \d does not read: .*No such file"):
+    with pytest.raises(RecordError, match=r"00001-of-00003, record \d \(video .*\) does not read: .*No such"):
         train(source, range(3))
 
 

@@ -55,6 +55,10 @@ class Toy(nn.Module):
     temporal: str = "learned"
     temporal_estimator: str = "exact"
     box_per_video: ClassVar[bool] = False
+    num_separate_glance: ClassVar[int | None] = None
+
+    def with_all_parameters(self):
+        return self
 
     def draws(self, key):
         return policy_draws(self, key)
@@ -226,7 +230,7 @@ def main(
     events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
     if full:
         events[int(full)] = partial(fill_disk, Path(workdir) / "checkpoints" / "3")
-        return run(workdir, at=events, log_every=100)
+        return run(workdir, at=events, log_every=1)
     if torn:
         die_in_save(torn)
     if join is not None:

@@ -70,7 +70,7 @@ def test_a_crashed_run_shows_what_it_wrote(tmp_path, cost):
     values = [(headline.value, headline.note) for headline in report.headlines]
     assert values[:2] == [("60.0%", "step 20, held-out videos"), ("22%", "step 45 of 200")]
     assert values[3] == ("25", "25% of the time waiting for data")
-    assert "not over, or was stopped" in report.summary[1]
+    assert "in progress, or was stopped" in report.summary[1]
     found = sections(report)
     measured, kept = tables(found["Evaluations and checkpoints"])
     assert measured.columns == ("step", "top1", "mAP")
@@ -102,7 +102,7 @@ def test_a_run_that_has_saved_nothing_yet(tmp_path, cost):
     run = read_run(write_run(tmp_path / "new", rows=[{"step": 1, **TRAIN}], steps=1))
     report = run_report(run, cost, num_steps=1)
     assert "Training is complete" in report.summary[1]
-    assert sections(report)["Evaluations and checkpoints"].text == ("No checkpoint is saved yet.",)
+    assert sections(report)["Evaluations and checkpoints"].text == ("No checkpoint has been saved yet.",)
 
 
 def test_what_is_no_workdir_is_refused(tmp_path):

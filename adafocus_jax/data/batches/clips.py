@@ -12,6 +12,7 @@ import numpy as np
 
 from adafocus_jax.data.batches.cuts import SCALES, Cut, apply_cut, eval_cut, random_cut, reduced
 from adafocus_jax.data.batches.sampling import segment_indices
+from adafocus_jax.data.datasets.mirrored import mirrored_labels, one_sided
 from adafocus_jax.data.media.frames import Frame
 from adafocus_jax.errors import UserError
 
@@ -44,7 +45,7 @@ class ClipSpec:
     augment: bool = True
     """False cuts training clips as at test (their frames are still drawn at random)."""
     flip_labels: tuple[int, ...] | None = None
-    """What class a mirrored clip of each class is of (``annotations.mirrored_labels``); None: the same."""
+    """What class a mirrored clip of each class is of (``mirrored.mirrored_labels``); None: the same."""
 
     def __post_init__(self) -> None:
         for name in ("num_candidates", "image_size", "num_glance"):
@@ -78,15 +79,36 @@ class ClipSpec:
         return random_cut(height, width, rng, scales=self.scales, flip=self.flip)
 
 
-def warn_of_flips(spec: ClipSpec, traits: Mapping[str, Any]) -> None:
-    """Warns where training clips are mirrored though left and right have meaning, by a data set's ``traits``."""
-    can_relabel = traits.get("relabel", False)
-    if not spec.flip or traits.get("flip", True) or (can_relabel and spec.flip_labels):
+def warn_of_flips(spec: ClipSpec, traits: Mapping[str, Any], classes: Sequence[str] = ()) -> None:
+    """Warns where training clips are mirrored though left and right have meaning.
+
+    By the ``traits`` of the data set, and by its class names: classes that mirroring exchanges, or that have left or
+    right in their name and no counterpart.
+
+    Raises:
+      UserError: labels are to be exchanged, and no two classes differ in left and right.
+    """
+    pairs = [number for number, other in enumerate(mirrored_labels(classes)) if number != other]
+    alone = one_sided(classes)
+    if spec.flip_labels is not None and classes and not pairs:
+        raise UserError(
+            "data.flip_labels=True, but no two classes differ in left and right alone, such as swipe_left and "
+            f"swipe_right: of {len(classes)} classes the first is {classes[0]!r}; set data.flip=False instead"
+        )
+    if not spec.flip:
+        return
+    can_relabel = traits.get("relabel", False) or bool(pairs)
+    if not traits.get("flip", True) and not (can_relabel and spec.flip_labels):
+        reason = "left and right have meaning in this data"
+    elif pairs and not spec.flip_labels:
+        reason = f"{len(pairs)} classes differ in left and right, such as {classes[pairs[0]]!r}"
+    elif alone:
+        reason = f"the class {alone[0]!r} has no counterpart to exchange it with"
+        can_relabel = False
+    else:
         return
     also = ", or data.flip_labels=True, which exchanges the labels of mirrored clips" if can_relabel else ""
-    log.warning(
-        "left and right have meaning in this data, and clips are mirrored: set data.flip=False%s", also
-    )
+    log.warning("%s, and clips are mirrored: set data.flip=False%s", reason, also)
 
 
 class ClipWriter:

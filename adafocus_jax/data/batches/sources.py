@@ -12,9 +12,9 @@ import numpy as np
 
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_chosen
-from adafocus_jax.data.media.frames import Choose, Deliver, Frame, Reduce, at_once, unreduced
+from adafocus_jax.data.media.frames import Choose, DecodeError, Deliver, Frame, Reduce, at_once, unreduced
+from adafocus_jax.data.media.picture import same_size
 from adafocus_jax.data.media.resize import resize
-from adafocus_jax.data.media.video import DecodeError, same_size
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete

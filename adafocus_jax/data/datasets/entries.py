@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.datasets.annotations import Entry
+from adafocus_jax.data.datasets.entry import Entry
 from adafocus_jax.data.media.frame_folder import iter_folder
 from adafocus_jax.data.media.frames import Deliver, Frame, at_once
 from adafocus_jax.data.media.kinds import Media, media_kind
+from adafocus_jax.data.media.limits import ReadLimits
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import DecodedVideo, iter_frames, read_chosen, stack_frames
 from adafocus_jax.data.media.volume import iter_slices
@@ -33,6 +34,8 @@ class ReadOptions:
     """Of volumes: along which slices follow each other. 0: left to right, 1: back to front, 2: bottom to top."""
     window: tuple[float, float] | None = None
     """Of volumes: the intensities shown black and white; None: the percentiles 1 and 99 of each volume."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """How large a video may be, of any kind."""
 
     def __post_init__(self) -> None:
         if not self.frame_rate > 0:
@@ -65,7 +68,7 @@ def iter_entry(
             read = partial(iter_slices, entry.path, options.axis, options.window)
         case Media.VIDEO:
             read = partial(iter_frames, entry.path)
-    return read(short_side=short_side, max_fps=max_fps, segment=entry.segment)
+    return read(short_side=short_side, max_fps=max_fps, segment=entry.segment, limits=options.limits)
 
 
 def read_entry(
@@ -102,7 +105,12 @@ def iter_chosen(
         numbers[:] = choose(count)
         return numbers
 
-    part: dict[str, Any] = {"short_side": short_side, "segment": entry.segment, "deliver": deliver}
+    part: dict[str, Any] = {
+        "short_side": short_side,
+        "segment": entry.segment,
+        "limits": options.limits,
+        "deliver": deliver,
+    }
     match media_kind(entry.path):
         case Media.FRAMES:
             stamped = iter_folder(entry.path, options.frame_rate, **part, choose=wanted)
@@ -111,7 +119,9 @@ def iter_chosen(
         case Media.VIDEO:
             if entry.segment is None:
                 try:
-                    yield from iter_sparse(entry.path, choose, short_side=short_side, deliver=deliver)
+                    yield from iter_sparse(
+                        entry.path, choose, short_side=short_side, limits=options.limits, deliver=deliver
+                    )
                     return
                 except UnusualVideoError:
                     pass  # From the start, with care.

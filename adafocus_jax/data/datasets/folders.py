@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from adafocus_jax.data.datasets.annotations import Entry, read_splits, scan_class_folders, split_off
+from adafocus_jax.data.datasets.annotations import read_splits, scan_class_folders, split_off
+from adafocus_jax.data.datasets.entry import Entry
 from adafocus_jax.data.datasets.files import find_classes, find_file, official_form, split_of
 from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Annotations, Row, Source
@@ -21,6 +22,7 @@ def read_custom(
     classes_file: str | Path | None = None,
     val_src: str | Path | None = None,
     val_fraction: float | None = None,
+    columns: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Annotations | None:
     """Folders of classes, or a list file: see ``read_splits``.
@@ -37,6 +39,7 @@ def read_custom(
         videos=source.videos if is_list else None,
         val_src=val_src,
         val_fraction=val_fraction,
+        columns=columns,
         seed=seed,
     )
     return Annotations(classes, splits=splits)

@@ -1,4 +1,4 @@
-"""What counts as a video on disk: a video file, a folder of numbered images, or a volume."""
+"""What counts as a video on disk: a video file, a folder of numbered images, or a volume; and where they are."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import logging
 import os
 import re
 import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from adafocus_jax.data.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VOLUME_SUFFIXES
+from adafocus_jax.data.media.names import is_hidden
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
-    *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".vob", ".ogv"),
-)
-VOLUME_SUFFIXES = (".nii", ".nii.gz")
+log = logging.getLogger(__name__)
 
 _SUFFIX = re.compile(
     f"({'|'.join(map(re.escape, (*VIDEO_SUFFIXES, *VOLUME_SUFFIXES)))})$",
@@ -23,10 +22,13 @@ _SUFFIX = re.compile(
 )
 
 # A number right before the suffix; ``flow_x_00001.jpg`` and the like lie among the frames of some data sets.
-_IMAGE = re.compile(r"(?P<series>.*?)(?P<number>\d+)\.(jpe?g|png)", re.IGNORECASE)
+_IMAGE = re.compile(
+    rf"(?P<series>.*?)(?P<number>\d+)({'|'.join(map(re.escape, IMAGE_SUFFIXES))})", re.IGNORECASE
+)
 _FLOW = re.compile(r"(.*_)?flow(_|$)", re.IGNORECASE)
 
 _NOTICE_SEC = 5.0
+_MAX_SUFFIXES = 6  # to name in a line
 
 
 class Media(Enum):
@@ -64,15 +66,18 @@ def image_number(name: str) -> tuple[str, int] | None:
     (('image_', 12), None, None)
     """
     match = _IMAGE.fullmatch(name)
-    return (match["series"], int(match["number"])) if match and not _FLOW.match(match["series"]) else None
+    if match is None or _FLOW.match(match["series"]) or is_hidden(name):
+        return None
+    return match["series"], int(match["number"])
 
 
-class Notice:
-    """Logs how far a search is, a line every few seconds: nothing of one that is soon over."""
+class Search:
+    """Logs how far a search for videos is, every few seconds, and at its end what it left out, in a line."""
 
     def __init__(self, what: str) -> None:
         """``what``: is being done."""
         self._what, self._count, self._said = what, 0, time.monotonic()
+        self._left_out: dict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, count: int) -> None:
         """Counts things, and says so if it is time."""
@@ -81,18 +86,63 @@ class Notice:
             self._said = time.monotonic()
             log.info("%s: %d so far", self._what, self._count)
 
+    def leave_out(self, name: str, reason: str) -> None:
+        """Counts a file or folder that is not taken."""
+        suffix = os.path.splitext(name)[1].lower()
+        self._left_out[reason][suffix or "without suffix"] += 1
 
-def find_media(root: str | Path, notice: Notice) -> list[Path]:
-    """The videos, volumes and folders of frames below ``root``, sorted.
+    def end(self) -> None:
+        """Says what was left out, if anything was."""
+        if self._left_out:
+            parts = (
+                f"{counts.total()} {reason} ({_named(counts)})" for reason, counts in self._left_out.items()
+            )
+            log.info("%s: left out %s", self._what, "; ".join(parts))
 
-    Images that lie beside videos are taken for previews. ``root`` itself is never a folder of frames. ``notice``
-    counts files and folders.
+
+def _named(counts: Counter[str]) -> str:
+    named = [f"{count} {suffix}" for suffix, count in counts.most_common(_MAX_SUFFIXES)]
+    return ", ".join([*named, "…"] if len(counts) > _MAX_SUFFIXES else named)
+
+
+def find_media(root: str | Path, search: Search) -> list[Path]:
+    """The videos, volumes and folders of frames below ``root``, sorted; ``search`` counts what else is there.
+
+    Hidden files, and those that systems leave behind, do not count. Links are followed, but not back to a folder
+    that they are in. Images that lie beside videos are taken for previews. ``root`` itself is never a folder of frames.
     """
     found: list[Path] = []
-    for folder, folders, files in os.walk(root):
-        notice.add(len(folders) + len(files))
+    for folder, files in _walk(root, search):
         media = [name for name in files if name.lower().endswith((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES))]
-        if not media and folder != os.fspath(root) and any(map(image_number, files)):
-            found.append(Path(folder))
         found += [Path(folder, name) for name in media]
+        others = [name for name in files if not name.lower().endswith((*VIDEO_SUFFIXES, *VOLUME_SUFFIXES))]
+        if not media and folder != os.fspath(root) and any(map(image_number, others)):
+            found.append(Path(folder))
+            others = [name for name in others if not name.lower().endswith(IMAGE_SUFFIXES)]
+        for name in others:
+            if not name.lower().endswith(IMAGE_SUFFIXES):
+                search.leave_out(name, "files that are no videos")
+            else:
+                search.leave_out(name, "images beside videos" if media else "images in no folder of frames")
     return sorted(found)
+
+
+def _walk(root: str | Path, search: Search) -> Iterator[tuple[str, list[str]]]:
+    """Every folder from ``root`` on, with its files, without hidden ones; follows links, but not in circles."""
+    above = {os.fspath(root): (os.path.realpath(root), frozenset[str]())}
+    for folder, folders, files in os.walk(root, followlinks=True):
+        search.add(len(folders) + len(files))
+        real, outer = above.pop(folder)
+        hidden = {name for name in [*folders, *files] if is_hidden(name)}
+        for name in hidden:
+            search.leave_out(name, "hidden or system files")
+        folders[:] = [name for name in folders if name not in hidden]
+        for name in list(folders):
+            path = os.path.join(folder, name)
+            target = os.path.realpath(path) if os.path.islink(path) else os.path.join(real, name)
+            if target == real or target in outer:
+                folders.remove(name)
+                search.leave_out(name, "links back to a folder that they are in")
+            else:
+                above[path] = target, outer | {real}
+        yield folder, [name for name in files if name not in hidden]

@@ -57,18 +57,14 @@ class StoredNames:
 def output_stem(name: str, max_bytes: int = _MAX_BYTES) -> str:
     """A file name, without suffix, for what is written about a video that is called ``name``.
 
-    Names that are too long are cut, and end with a hash by which they still differ; bytes that are no text, and
-    separators, become signs.
+    Where it is not the name itself, for a name that is too long, has separators or bytes that are no text, it ends
+    with a hash by which such names still differ.
 
-    >>> output_stem("run/clip")
-    'run_clip'
-    >>> len(output_stem("x" * 300))
-    200
+    >>> output_stem("clip [id]"), output_stem("run/clip"), len(output_stem("x" * 300))
+    ('clip [id]', 'run_clip-48cc732c', 200)
     """
     text = normal(os.fsencode(name).decode(errors="replace")).replace("/", "_").replace("\0", "_")
-    if text == name and len(text.encode()) <= max_bytes:
-        return text
-    if "\ufffd" not in text and len(text.encode()) <= max_bytes:
+    if text == normal(name) and len(text.encode()) <= max_bytes:
         return text
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
     kept = text.encode()[: max_bytes - len(digest) - 1].decode(errors="ignore")

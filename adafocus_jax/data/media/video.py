@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +11,14 @@ from typing import Any, TypeVar
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.format import Flags
 
-from adafocus_jax.data.media.frames import Deliver, at_once
-from adafocus_jax.data.media.resize import resize, scaled_to_short_side
+from adafocus_jax.data.media.clock import Clock
+from adafocus_jax.data.media.container import open_video, pixel_aspect
+from adafocus_jax.data.media.deinterlace import deinterlaced
+from adafocus_jax.data.media.frames import DecodeError, Deliver, Picture, Shown, at_once
+from adafocus_jax.data.media.limits import ReadLimits
+from adafocus_jax.data.media.picture import decoded_bytes, rgb_converter
 
 # A stream that ends before this share of the length it states has lost its end.
 _MIN_DECODED_FRAC = 0.8
@@ -27,11 +30,12 @@ _STAMP_TOLERANCE_SEC = 1e-3
 # Formats with an index of time stamps. In others, such as MPEG streams, stamps behind a seek may be off by a frame.
 _SEEKABLE = ("mov", "matroska")
 
-Frame = TypeVar("Frame")
+# Formats that state one length for all of their streams: that of the longest.
+_ONE_LENGTH = ("matroska", "flv", "asf", "rm")
 
+_GENEROUS = ReadLimits()
 
-class DecodeError(Exception):
-    """A file that does not decode as a video; the message is the reason, in words."""
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,14 @@ class ChosenFrames:
 
 
 def read_video(
-    path: str | Path, *, short_side: int | None = None, max_fps: float | None = None
+    path: str | Path,
+    *,
+    short_side: int | None = None,
+    max_fps: float | None = None,
+    limits: ReadLimits = _GENEROUS,
 ) -> DecodedVideo:
     """Decodes all of a video into memory; the arguments and errors are those of ``iter_frames``."""
-    return stack_frames(iter_frames(path, short_side=short_side, max_fps=max_fps))
+    return stack_frames(iter_frames(path, short_side=short_side, max_fps=max_fps, limits=limits))
 
 
 def stack_frames(frames: Iterable[tuple[float, np.ndarray]]) -> DecodedVideo:
@@ -69,64 +77,74 @@ def iter_frames(
     short_side: int | None = None,
     max_fps: float | None = None,
     segment: tuple[float, float] | None = None,
+    limits: ReadLimits = _GENEROUS,
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields ``(time in seconds, frame [H, W, 3] uint8 RGB)``, upright, one size for the whole video, one at a time.
+    """Yields ``(time in seconds, frame [H, W, 3] uint8 RGB)`` as a player shows them, one at a time.
+
+    Frames are upright, their pixels square, interlaced lines and high dynamic range converted, all of one size.
 
     Args:
-      path: a video file in any format that FFmpeg reads.
+      path: a video file of a container and codec that are read (see ``adafocus_jax.data.media``).
       short_side: the short side of the yielded frames in pixels; None keeps the size.
       max_fps: frames are dropped, by their timestamps, to at most this rate; None keeps all.
       segment: start and end in seconds from the first frame of the file, the end not included. Decoding starts at
         the last key frame before the start and stops at the end; times count from the segment's first frame.
+      limits: how large the video may be.
 
     Raises:
-      DecodeError: the file does not open, has no video stream, breaks off, or holds no frame; or the segment
-        reaches out of the video by more than a fifth of its length.
+      DecodeError: the file does not open, has no video stream, breaks off, passes a limit, or holds no frame; or the
+        segment reaches out of the video by more than a fifth of its length.
     """
-    convert = rgb_converter(short_side)
-    for time, frame in choose_frames(_decode(path, segment[0] if segment else 0.0), max_fps, segment):
-        yield time, convert(frame)
+    with open_video(path, limits) as (container, stream):
+        convert = rgb_converter(short_side, pixel_aspect(stream), limits)
+        start = _seek(path, segment[0], container, stream, limits) if segment else None
+        for time, frame in choose_frames(_decode(container, stream, limits, start), max_fps, segment):
+            yield time, convert(frame)
 
 
 def choose_frames(
-    stamped: Iterator[tuple[float, Frame]], max_fps: float | None, segment: tuple[float, float] | None
-) -> Iterator[tuple[float, Frame]]:
-    """Those of the ``(time in seconds, frame)`` pairs that lie in ``segment``, thinned out to at most ``max_fps``.
+    frames: Iterator[Shown[Picture]], max_fps: float | None, segment: tuple[float, float] | None
+) -> Iterator[tuple[float, Picture]]:
+    """``(time in seconds, picture)`` of those that lie in ``segment``, thinned out to at most ``max_fps``.
 
-    >>> list(choose_frames(iter([(0.0, "a"), (0.5, "b"), (1.0, "c"), (1.5, "d")]), 1.0, (0.5, 2.0)))
+    >>> frames = (Shown(number / 2, number / 2 + 0.5, name) for number, name in enumerate("abcd"))
+    >>> list(choose_frames(frames, 1.0, (0.5, 2.0)))
     [(0.0, 'b'), (1.0, 'd')]
     """
     due = 0
-    for time, frame in stamped if segment is None else _cut(stamped, *segment):
+    for time, picture in _timed(frames) if segment is None else _cut(frames, *segment):
         place = time * (max_fps or 1) + _FPS_TOLERANCE
         if max_fps is None or place >= due:
             due = int(place) + 1
-            yield time, frame
+            yield time, picture
 
 
-def _cut(stamped: Iterator[tuple[float, Frame]], start: float, end: float) -> Iterator[tuple[float, Frame]]:
+def _timed(frames: Iterator[Shown[Picture]]) -> Iterator[tuple[float, Picture]]:
+    for frame in frames:
+        yield frame.time_sec, frame.picture
+
+
+def _cut(frames: Iterator[Shown[Picture]], start: float, end: float) -> Iterator[tuple[float, Picture]]:
     """The frames from ``start`` to before ``end``; times count from the first of them."""
-    first, time, step = None, -1.0, 0.0
-    for now, frame in stamped:
-        time, step = now, now - time if time >= 0 else 0.0
-        if time >= end - _STAMP_TOLERANCE_SEC:
+    first, until = None, 0.0
+    for frame in frames:
+        until = frame.until_sec
+        if frame.time_sec >= end - _STAMP_TOLERANCE_SEC:
             break
-        if time >= start - _STAMP_TOLERANCE_SEC:
-            first = time if first is None else first
-            yield time - first, frame
-    if first is None or time + step < start + _MIN_DECODED_FRAC * (end - start):
-        raise DecodeError(
-            f"segment {start:.2f}–{end:.2f} s is not there: frames end after {time + step:.2f} s"
-        )
+        if frame.time_sec >= start - _STAMP_TOLERANCE_SEC:
+            first = frame.time_sec if first is None else first
+            yield frame.time_sec - first, frame.picture
+    if first is None or until < start + _MIN_DECODED_FRAC * (end - start):
+        raise DecodeError(f"segment {start:.2f}–{end:.2f} s is not there: frames end after {until:.2f} s")
 
 
-def pick(frames: Iterable[Frame], choose: Callable[[int], Iterable[int]]) -> Iterator[Frame]:
-    """Those of the ``frames`` that ``choose(number of frames)`` names; all are held in memory.
+def pick(items: Iterable[Item], choose: Callable[[int], Iterable[int]]) -> Iterator[Item]:
+    """Those of the ``items`` that ``choose(number of items)`` names; all are held in memory.
 
     >>> list(pick("abcd", lambda count: (0, count - 1)))
     ['a', 'd']
     """
-    held = list(frames)
+    held = list(items)
     return (held[number] for number in choose(len(held)))
 
 
@@ -136,6 +154,7 @@ def read_chosen(
     *,
     short_side: int | None = None,
     segment: tuple[float, float] | None = None,
+    limits: ReadLimits = _GENEROUS,
     deliver: Deliver = at_once,
 ) -> ChosenFrames:
     """Decodes a video, but converts and keeps only the frames that ``choose(number of frames)`` names.
@@ -146,16 +165,18 @@ def read_chosen(
     Raises:
       DecodeError: as ``iter_frames``.
     """
-    expected = max(1, _count_packets(path))
+    expected = max(1, _count_packets(path, limits))
     while True:
         numbers = list(choose(expected))
         wanted = set(numbers)
-        convert, count = rgb_converter(short_side), 0
         kept: dict[int, tuple[float, Any]] = {}
-        for time, frame in choose_frames(_decode(path, segment[0] if segment else 0.0), None, segment):
-            if count in wanted:
-                kept[count] = time, deliver(partial(convert, frame), decoded_bytes(frame))
-            count += 1
+        with open_video(path, limits) as (container, stream):
+            convert, count = rgb_converter(short_side, pixel_aspect(stream), limits), 0
+            start = _seek(path, segment[0], container, stream, limits) if segment else None
+            for time, frame in choose_frames(_decode(container, stream, limits, start), None, segment):
+                if count in wanted:
+                    kept[count] = time, deliver(partial(convert, frame), decoded_bytes(frame))
+                count += 1
         if count == expected:
             times, frames = zip(*(kept[number] for number in numbers), strict=True)
             return ChosenFrames(list(frames), np.array(times))
@@ -172,113 +193,112 @@ def mean_fps(times: tuple[float, ...] | list[float]) -> float:
     return (len(times) - 1) / span if span > 0 else 1.0
 
 
-def _decode(path: str | Path, start: float = 0.0) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Yields (seconds since the first frame, frame), in order, without the frames that arrived damaged.
+def decode_frames(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    limits: ReadLimits,
+    first_stamp_sec: float | None = None,
+) -> Iterator[Shown[av.VideoFrame]]:
+    """Yields the frames of an open video in order, without those that arrived damaged.
 
-    Frames before ``start`` (seconds) may be missing.
+    Args:
+      container: as ``open_video`` opens it.
+      stream: of it.
+      limits: how many frames and packets it may have, and how long it may be.
+      first_stamp_sec: the stamp of the video's first frame, where ``container`` stands at a later one.
+
+    Raises:
+      DecodeError: it breaks off, passes a limit, or holds no frame.
     """
-    time, first = 0.0, None
-    seek = _find_seek(path, start) if start > 0 else None
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        step = float(1 / stream.average_rate) if stream.average_rate else 1.0
-        try:
-            if seek is not None:
-                first, offset = seek
-                container.seek(offset, stream=stream)
-            for number, frame in enumerate(container.decode(stream)):
+    clock = Clock(
+        float(1 / stream.average_rate) if stream.average_rate else 1.0,
+        may_jump=Flags.ts_discont in Flags(container.format.flags),
+    )
+    if first_stamp_sec is not None:
+        clock.start_at(first_stamp_sec)
+    one_length = container.format.name.startswith(_ONE_LENGTH)
+    num_frames, num_packets, others_end = 0, 0, 0.0
+    before, held = 0.0, None
+    try:
+        for packet in container.demux(() if one_length else stream):
+            if packet.stream.index != stream.index:  # flushing packets have no index of their own
+                others_end = max(others_end, _end(packet))
+                continue
+            limits.check_packets(num_packets := num_packets + 1)
+            for frame in stream.decode(packet):
                 if frame.is_corrupt:
                     continue
-                stamp = frame.time if frame.time is not None else number * step
-                first = stamp if first is None else first
-                time = stamp - first
-                yield time, frame
-        except av.error.FFmpegError as error:
-            raise DecodeError(f"breaks off after {time:.1f} s: {error.strerror}") from error
-        if first is None:
-            raise DecodeError("holds no frame that decodes")
-        stated = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        if time + step < _MIN_DECODED_FRAC * stated:
-            raise DecodeError(f"truncated: frames end after {time + step:.1f} of {stated:.1f} s")
+                clock.show(frame.time, float(frame.duration * (frame.time_base or 0)))
+                limits.check_length(num_frames := num_frames + 1, clock.time_sec)
+                if held is not None:
+                    # Of two frames with one stamp, as of packed B-frames in AVI, the first has its own no more.
+                    time = held.time_sec if held.time_sec < clock.time_sec else (before + clock.time_sec) / 2
+                    yield Shown(before := time, clock.time_sec, held.picture)
+                held = Shown(clock.time_sec, clock.until_sec, frame)
+    except av.error.FFmpegError as error:
+        raise DecodeError(f"breaks off after {clock.time_sec:.1f} s: {error.strerror}") from error
+    if held is None:
+        raise DecodeError("holds no frame that decodes")
+    yield held
+    end, stated = max(clock.until_sec, others_end), _stated_sec(container, stream, one_length)
+    if end < _MIN_DECODED_FRAC * stated and not clock.was_reset:
+        raise DecodeError(f"truncated: frames end after {end:.1f} of {stated:.1f} s")
 
 
-def _find_seek(path: str | Path, start: float) -> tuple[float, int] | None:
-    """The time stamp of the first frame, and where to seek to so as to decode from the key frame before ``start``.
+def _stated_sec(container: av.container.InputContainer, stream: av.VideoStream, one_length: bool) -> float:
+    """How long the file says that its video is, or its longest stream; 0 where it says nothing."""
+    if one_length:
+        return (container.duration or 0) / av.time_base
+    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
 
-    None: this file cannot be sought in, or seeking lands behind ``start``.
+
+def _end(packet: av.Packet) -> float:
+    """Where a packet ends, in seconds; 0 where it has no stamp."""
+    if packet.pts is None or packet.time_base is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
+def _decode(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    limits: ReadLimits,
+    first_stamp_sec: float | None,
+) -> Iterator[Shown[av.VideoFrame]]:
+    return deinterlaced(decode_frames(container, stream, limits, first_stamp_sec))
+
+
+def _seek(
+    path: str | Path,
+    start: float,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    limits: ReadLimits,
+) -> float | None:
+    """Moves an open video to the key frame before ``start`` seconds; returns the stamp of its first frame.
+
+    None: this file cannot be sought in, or seeking lands behind ``start``; it stays at its beginning.
     """
-    with _open(path) as container, contextlib.suppress(av.error.FFmpegError):
-        if not container.format.name.startswith(_SEEKABLE):
-            return None
-        stream = container.streams.video[0]
-        stamps = (frame.time for frame in container.decode(stream) if not frame.is_corrupt)
-        if (first := next(stamps, None)) is not None and stream.time_base:
-            offset = int((first + start) / stream.time_base)
-            container.seek(offset, stream=stream)
-            landed = next((frame.time for frame in container.decode(stream)), None)
-            if landed is not None and landed <= first + start:
-                return first, offset
+    if start > 0 and container.format.name.startswith(_SEEKABLE) and stream.time_base:
+        with open_video(path, limits) as (other, same), contextlib.suppress(av.error.FFmpegError):
+            stamps = (frame.time for frame in other.decode(same) if not frame.is_corrupt)
+            if (first := next(stamps, None)) is not None:
+                offset = int((first + start) / stream.time_base)
+                other.seek(offset, stream=same)
+                landed = next((frame.time for frame in other.decode(same)), None)
+                if landed is not None and landed <= first + start:
+                    container.seek(offset, stream=stream)
+                    return first
     return None
 
 
-def _open(path: str | Path) -> av.container.InputContainer:
-    try:
-        if os.path.getsize(path) == 0:
-            raise DecodeError("empty file")
-        # Only local files: a playlist that is named like a video must not reach out to the network.
-        container = av.open(os.fspath(path), options={"protocol_whitelist": "file"})
-    except (av.error.FFmpegError, OSError) as error:
-        raise DecodeError(f"not a readable video: {error.strerror}") from error
-    if not container.streams.video:
-        container.close()
-        raise DecodeError("no video stream")
-    # One thread: parallelism is over videos, and memory per decoder stays that of one.
-    container.streams.video[0].codec_context.thread_count = 1
-    return container
-
-
-def _count_packets(path: str | Path) -> int:
-    with _open(path) as container:
+def _count_packets(path: str | Path, limits: ReadLimits) -> int:
+    with open_video(path, limits) as (container, stream):
         try:
-            return sum(packet.size > 0 for packet in container.demux(video=0))
+            count = 0
+            for packet in container.demux(stream):
+                count += packet.size > 0
+                limits.check_packets(count)
+            return count
         except av.error.FFmpegError as error:
             raise DecodeError(f"breaks off: {error.strerror}") from error
-
-
-def decoded_bytes(frame: av.VideoFrame) -> int:
-    """Memory of a decoded frame that is not yet converted."""
-    return sum(plane.buffer_size for plane in frame.planes)
-
-
-def rgb_converter(short_side: int | None) -> Callable[[av.VideoFrame], np.ndarray]:
-    """Makes frames upright RGB images ``[H, W, 3]`` uint8, all of the size that the first one sets.
-
-    Raises:
-      DecodeError: the converter does not know the pixel format.
-    """
-    # One for the whole video, and one thread: set up per frame or over threads, it costs ten times the conversion.
-    to_rgb = partial(VideoReformatter().reformat, format="rgb24", threads=1)
-    fit = same_size(short_side)
-
-    def convert(frame: av.VideoFrame) -> np.ndarray:
-        try:
-            pixels = to_rgb(frame).to_ndarray()
-        except (av.error.FFmpegError, ValueError) as error:
-            raise DecodeError(f"pixel format {frame.format.name} does not convert to RGB") from error
-        return fit(np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4)))
-
-    return convert
-
-
-def same_size(short_side: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    """Resizes images ``[H, W, 3]`` uint8 one after the other to the size that the first sets with ``short_side``."""
-    size: tuple[int, int] | None = None
-
-    def fit(image: np.ndarray) -> np.ndarray:
-        nonlocal size
-        if size is None:
-            height, width = image.shape[:2]
-            size = (height, width) if short_side is None else scaled_to_short_side(height, width, short_side)
-        return resize(image, *size)
-
-    return fit

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.media.frames import Deliver, at_once
-from adafocus_jax.data.media.video import DecodeError, choose_frames, pick, same_size
+from adafocus_jax.data.media.frames import DecodeError, Deliver, Shown, at_once
+from adafocus_jax.data.media.limits import ReadLimits
+from adafocus_jax.data.media.picture import same_size
+from adafocus_jax.data.media.video import choose_frames, pick
 from adafocus_jax.errors import UserError
 
 _PERCENTILES = (1, 99)
@@ -26,6 +28,7 @@ def iter_slices(
     max_fps: float | None = None,
     segment: tuple[float, float] | None = None,
     choose: Callable[[int], Iterable[int]] | None = None,
+    limits: ReadLimits | None = None,
     deliver: Deliver = at_once,
 ) -> Iterator[tuple[float, Any]]:
     """Yields ``(time in seconds, slice [H, W, 3] uint8, grey)`` of a NIfTI volume, one slice a second.
@@ -41,40 +44,52 @@ def iter_slices(
       max_fps: below 1, slices are left out.
       segment: start and end in slices.
       choose: from the number of slices to those to yield; None: all.
+      limits: how many slices of which size there may be; None: the defaults.
       deliver: what to yield in place of pixels that are made later.
 
     Raises:
-      DecodeError: not a NIfTI volume of three dimensions, or the segment reaches out of it.
+      DecodeError: not a NIfTI volume of three dimensions, one that is too large, or the segment reaches out of it.
       UserError: nibabel is not installed.
     """
-    intensities = np.moveaxis(_load(path), axis, 0)
+    limits = limits or ReadLimits()
+    intensities = np.moveaxis(_load(path, limits), axis, 0)
     low, high = map(float, window or np.percentile(intensities, _PERCENTILES))
-    fit = same_size(short_side)
+    fit = same_size(short_side, limits)
 
     def pixels(plane: np.ndarray) -> np.ndarray:
         share = np.clip((plane.astype(np.float64) - low) / max(high - low, _TINY), 0, 1)
         grey = np.rint(255 * np.rot90(share)).astype(np.uint8)
         return fit(np.repeat(grey[..., None], 3, axis=-1))
 
-    stamped = ((float(number), plane) for number, plane in enumerate(intensities))
-    left = choose_frames(stamped, max_fps, segment)
+    shown = (Shown(float(number), number + 1.0, plane) for number, plane in enumerate(intensities))
+    left = choose_frames(shown, max_fps, segment)
     for time, plane in pick(left, choose) if choose else left:
         yield time, deliver(partial(pixels, plane), plane.nbytes)
 
 
-def _load(path: str | Path) -> np.ndarray:
+def _load(path: str | Path, limits: ReadLimits) -> np.ndarray:
     nibabel = _import_nibabel()
     try:
         with np.errstate(over="ignore"):
-            image = nibabel.as_closest_canonical(nibabel.load(path))
+            stored = nibabel.load(path)
+            _check_shape(stored.shape, limits)
+            image = nibabel.as_closest_canonical(stored)
             intensities = np.asanyarray(image.dataobj, np.float32)
+    except DecodeError:
+        raise
     except Exception as error:  # Damaged files raise a dozen kinds, of nibabel, gzip and NumPy.
         raise DecodeError(f"not a readable volume: {error}") from error
-    if intensities.ndim == 4 and intensities.shape[3] == 1:
+    if intensities.ndim == 4:
         intensities = intensities[..., 0]
-    if intensities.ndim != 3 or not intensities.size:
-        raise DecodeError(f"not a volume of three dimensions, but of shape {intensities.shape}")
     return np.nan_to_num(intensities, posinf=0, neginf=0)
+
+
+def _check_shape(shape: tuple[int, ...], limits: ReadLimits) -> None:
+    if len(shape[:3]) != 3 or shape[3:] not in ((), (1,)) or 0 in shape:
+        raise DecodeError(f"not a volume of three dimensions, but of shape {shape}")
+    _, *plane = sorted(shape[:3])  # the largest of its slices
+    limits.check_size(*plane)
+    limits.check_length(plane[-1], float(plane[-1]))
 
 
 def _import_nibabel() -> Any:

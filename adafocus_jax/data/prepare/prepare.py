@@ -23,6 +23,7 @@ import numpy as np
 from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read_dataset
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions
+from adafocus_jax.data.datasets.spec import DEFAULT_FPS
 from adafocus_jax.data.prepare.finish import MAX_SKIPPED, PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
@@ -30,14 +31,8 @@ from adafocus_jax.data.records.schema import DATASET, SCRATCH, About, is_complet
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import is_remote
 
-FPS: dict[str, float | None] = {
-    **dict.fromkeys(("activitynet", "fcvid"), 4.0),  # minutes long
-    **dict.fromkeys(("something_v1", "something_v2", "jester"), 12.0),  # the rate of their frames
-    "diving48": 16.0,  # what counts is over in seconds
-    "mri": None,  # all slices
-}
+FPS = {name: spec.fps for name, spec in DATASETS.items() if spec.fps != DEFAULT_FPS}
 """The highest frame rate to store, by data set, where it is not ``DEFAULT_FPS``; None keeps all frames."""
-DEFAULT_FPS = 10.0
 
 _VIDEOS_PER_SHARD = 200
 _MIN_SHARDS, _MIN_VIDEOS_PER_SHARD = 16, 8
@@ -57,6 +52,7 @@ def prepare(
     quality: int = 90,
     read: ReadOptions | None = None,
     classes: str | Path | None = None,
+    columns: Sequence[str] | None = None,
     trim: bool | None = None,
     val_fraction: float | None = None,
     val_src: str | Path | None = None,
@@ -81,6 +77,7 @@ def prepare(
       quality: JPEG quality, 1…100.
       read: how folders of frames and volumes are read; None: the defaults of ``ReadOptions``.
       classes: file of class names, one per line; required for lists.
+      columns: what the columns of lists are, such as ``("path", "frames", "label")``; None: what the lines allow.
       trim: whether videos are cut to their annotated segments, where a data set has such; None: its own default.
       val_fraction: share of each class to hold out as the split ``val``, drawn by ``seed``.
       val_src: a folder or list to make the split ``val`` from.
@@ -106,11 +103,11 @@ def prepare(
     choice = {"trim": trim, "val_fraction": val_fraction}
     out = Path(out)
     try:
-        options = {**choice, "classes_file": classes, "val_src": val_src, "seed": seed}
+        options = {**choice, "classes_file": classes, "val_src": val_src, "columns": columns, "seed": seed}
         table = _read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
-        fps = FPS.get(table.spec.name, DEFAULT_FPS) if fps == "auto" else fps
+        fps = table.spec.fps if fps == "auto" else fps
         frames = FrameFormat(size, fps, quality, read or ReadOptions())
         assigned = {split: _assign(entries, shards, seed) for split, entries in table.splits.items()}
         settings = {**_flags(frames), **choice, "seed": seed, "shards": shards}
@@ -131,7 +128,9 @@ def prepare(
 
 def _flags(frames: FrameFormat) -> dict[str, Any]:
     flags = asdict(frames)
-    return {**flags, **flags.pop("read")}
+    flags |= flags.pop("read")
+    del flags["limits"]  # What is stored does not depend on them.
+    return flags
 
 
 def _in_processes(workers: int | None) -> ShardMaker:
@@ -226,7 +225,7 @@ def _about(spec: DatasetSpec, frames: FrameFormat) -> About:
         description=f"{spec.title}: JPEG frames of short side {frames.size} px, {rate}, prepared by adafocus_jax.",
         citation=spec.citation,
         homepage=spec.homepage,
-        traits={"metric": spec.metric, "flip": spec.flip, "relabel": spec.relabel},
+        traits=spec.traits,
     )
 
 

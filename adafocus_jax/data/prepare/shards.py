@@ -19,7 +19,13 @@ from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.data.prepare.manifest import Plan
-from adafocus_jax.data.records.schema import SCRATCH, encode_frame, encode_record, record_features
+from adafocus_jax.data.records.schema import (
+    SCRATCH,
+    encode_frame,
+    encode_record,
+    receipt_path,
+    record_features,
+)
 from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
@@ -69,11 +75,6 @@ def read_receipt(path: Path, plan: str) -> Receipt | None:
     return None
 
 
-def receipt_path(path: Path) -> Path:
-    """Where the receipt of the shard ``path`` lies."""
-    return path.parent / SCRATCH / f"{path.name}.json"
-
-
 @dataclass(frozen=True)
 class ShardJob:
     """One shard to write: its path, its videos, and how frames are stored."""
@@ -111,7 +112,7 @@ class ShardJob:
             for position, entry in enumerate(self.entries):
                 yield position
                 try:
-                    frames, fps = self._read(entry)
+                    frames, times_sec = self._read(entry)
                 except UserError:  # Not the file's fault: a package is not installed.
                     raise
                 except DecodeError as error:
@@ -119,7 +120,8 @@ class ShardJob:
                 except Exception as error:  # One odd file must not end a run of hours.
                     skipped.append((entry.name, " ".join(f"{type(error).__name__}: {error}".split())))
                 else:
-                    shard.write(encode_record(features, frames, entry.labels, entry.name, fps))
+                    fps = mean_fps(times_sec)
+                    shard.write(encode_record(features, frames, entry.labels, entry.name, fps, times_sec))
                     names.append(entry.name)
                     num_frames += len(frames)
         num_bytes, checksum = self.path.stat().st_size, file_checksum(self.path)
@@ -128,15 +130,15 @@ class ShardJob:
         )
         write_json(receipt_path(self.path), asdict(receipt))
 
-    def _read(self, entry: Entry) -> tuple[list[bytes], float]:
+    def _read(self, entry: Entry) -> tuple[list[bytes], list[float]]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
-        wanted, frames, times = self.frames, [], []
+        wanted, frames, times_sec = self.frames, [], []
         for time_sec, frame in iter_entry(
             entry, short_side=wanted.size, max_fps=wanted.fps, options=wanted.read
         ):
             frames.append(encode_frame(frame, wanted.quality))
-            times.append(time_sec)
-        return frames, mean_fps(times)
+            times_sec.append(time_sec)
+        return frames, times_sec
 
 
 def make_jobs(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import tempfile
 from collections import Counter
@@ -16,11 +14,12 @@ from typing import Any
 import simplejpeg
 import tensorflow_datasets as tfds
 
-from adafocus_jax.data.prepare.shards import receipt_path
+from adafocus_jax.data.records.checksums import damage as damage_of
+from adafocus_jax.data.records.checksums import damaged_metadata, read_checksums
 from adafocus_jax.data.records.reader import Record, RecordSource, read_info
-from adafocus_jax.data.records.schema import CHECKSUMS, RecordError, is_complete
-from adafocus_jax.data.records.shard_cache import fetch_metadata, read_checksums
-from adafocus_jax.data.records.storage import fetch_file, file_checksum
+from adafocus_jax.data.records.schema import CHECKSUMS, RecordError, is_complete, stored_names
+from adafocus_jax.data.records.shard_cache import fetch_metadata
+from adafocus_jax.data.records.storage import fetch_file
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import is_remote, progress
 
@@ -84,8 +83,8 @@ class _Shard:
     path: Path
     length: int
     checksum: str | None
-    names: list[str] | None
-    """The videos in it."""
+    names: list[str]
+    """The videos in it; empty where that is not known."""
     url: str | None
     """Where to fetch it from; None: it is local."""
 
@@ -143,33 +142,15 @@ def _check_metadata(directory: Path) -> tuple[dict[str, str], list[Damage]]:
         sums = read_checksums(directory / CHECKSUMS)
     except (OSError, ValueError) as error:
         return {}, [Damage(CHECKSUMS, f"does not read: {error}")]
-    metadata = [name for name in sums if "array_record" not in name]
-    found = (_check_file(directory / name, sums[name]) for name in metadata)
-    return sums, [damage for damage in found if damage]
+    return sums, [Damage(name, reason) for name, reason in damaged_metadata(directory, sums).items()]
 
 
 def _shards(
     directory: Path, url: str | None, split: tfds.core.SplitInfo, sums: Mapping[str, str]
 ) -> Iterator[_Shard]:
     for name, length in zip(split.filenames, split.shard_lengths, strict=True):
-        names = None
-        with contextlib.suppress(OSError, ValueError):
-            names = json.loads(receipt_path(directory / name).read_text(encoding="utf-8"))["names"]
+        names = stored_names(directory / name)
         yield _Shard(directory / name, length, sums.get(name), names, url and f"{url}/{name}")
-
-
-def _check_file(path: Path, checksum: str | None) -> Damage | None:
-    try:
-        actual = file_checksum(path)
-    except OSError as error:
-        return Damage(
-            path.name, "is missing" if isinstance(error, FileNotFoundError) else f"does not read: {error}"
-        )
-    return (
-        None
-        if actual == checksum
-        else Damage(path.name, "differs from what was written: its checksum does not match")
-    )
 
 
 def _check_shard(
@@ -190,7 +171,8 @@ def _check_local_shard(
     shard: _Shard, classes: tuple[str, ...], max_labels: int, decode: bool
 ) -> tuple[Contents, list[Damage]]:
     contents = Contents()
-    damage = [found] if (found := _check_file(shard.path, shard.checksum)) else []
+    reason = damage_of(shard.path, shard.checksum)
+    damage = [Damage(shard.path.name, reason)] if reason else []
     if not shard.path.is_file():
         return contents, damage
     source = RecordSource([(str(shard.path), 0, shard.length)], classes, max_labels)
@@ -199,7 +181,7 @@ def _check_local_shard(
             record = source[index]
             contents.add(record, _frame_size(record, decode))
         except RecordError as error:
-            video = shard.names[index] if shard.names else None
+            video = shard.names[index] if index < len(shard.names) else None
             damage.append(Damage(shard.path.name, str(error), index, video))
     return contents, damage
 

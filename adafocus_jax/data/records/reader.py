@@ -1,7 +1,8 @@
 """Sharded records of JPEG frames: ArrayRecord files with the metadata of TensorFlow Datasets, without TensorFlow.
 
 A folder of records is a standard data set: ``tfds.builder_from_directory(folder).as_data_source("train[:10%]")``
-reads it too. Features of a record: ``frames`` (JPEG bytes), ``labels``, ``name``, ``fps``, ``num_frames``.
+reads it too. Features of a record: ``frames`` (JPEG bytes), ``times_sec``, ``labels``, ``name``, ``fps``,
+``num_frames``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
-from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features
+from adafocus_jax.data.records.checksums import check_metadata
+from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features, stored_names
 from adafocus_jax.errors import UserError
 
 _MAX_OPEN_SHARDS = 256  # A process may open 1024 files on many systems; opening a shard again takes 50 µs.
@@ -39,11 +41,15 @@ class Record:
     fps: float
     where: str
     """Shard, position and video, for error messages."""
+    stored_times_sec: np.ndarray | None = field(default=None, compare=False)
+    """``[T]`` float32; None in records of version 0.1."""
 
     @property
     def times_sec(self) -> np.ndarray:
         """``[T]`` float: where the frames stand in the video."""
-        return np.arange(len(self.frames)) / self.fps
+        if self.stored_times_sec is None:
+            return np.arange(len(self.frames)) / self.fps
+        return self.stored_times_sec
 
     def frame(self, number: int) -> np.ndarray:
         """Decodes frame ``number``: ``[H, W, 3]`` uint8 RGB.
@@ -55,7 +61,7 @@ class Record:
         return frame.pixels
 
     def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[Frame]:
-        """Decodes the chosen frames, one by one; frame i stands at i / fps seconds.
+        """Decodes the chosen frames, one by one.
 
         A reduced frame has ``⌈side / factor⌉`` pixels a side: the JPEG's 8 × 8 cosines cut off at 8/factor, which
         keeps what the smaller image can show and takes less time.
@@ -77,7 +83,7 @@ class Record:
                         f"it has {height} × {width} pixels, frames before it {size[0]} × {size[1]}"
                     )
                 frame = simplejpeg.decode_jpeg(self.frames[number], min_factor=factor, buffer=space, **least)
-            yield Frame(number, number / self.fps, frame)
+            yield Frame(number, float(self.times_sec[number]), frame)
 
     @contextlib.contextmanager
     def _names_frame(self, number: int) -> Iterator[None]:
@@ -130,22 +136,37 @@ class RecordSource:
         place = end - (self._ends[number] - index)
         where = f"{file}, record {place}"
         try:
-            fields = self._features.deserialize_example_np(self._open(file).read([place])[0])
+            fields = self._parse(self._open(file).read([place])[0])
             frames, name = list(fields["frames"]), os.fsdecode(fields["name"])
             labels = tuple(int(label) for label in fields["labels"])
-            fps = float(fields["fps"])
+            fps, times_sec = float(fields["fps"]), np.asarray(fields.get("times_sec", ()), np.float32)
         except (MemoryError, UserError):
             raise
         except Exception as error:  # Whatever damaged bytes make the parsers say.
+            names = stored_names(Path(file))[place : place + 1]
+            where += f" (video {names[0]})" if names else ""
             raise RecordError(f"{where} does not read: {str(error).split(';')[0]}") from error
         where = f"{where} (video {name})"
         if not frames or len(frames) != fields["num_frames"] or not fps > 0:
             raise RecordError(f"{where} states {fields['num_frames']} frames and has {len(frames)}")
+        if len(times_sec) not in (0, len(frames)):
+            raise RecordError(f"{where} has {len(frames)} frames and {len(times_sec)} times")
         if not labels or not all(0 <= label < len(self.classes) for label in labels):
             raise RecordError(f"{where} has labels {labels}, valid are 0…{len(self.classes) - 1}")
         if len(labels) > self.max_labels:
             raise RecordError(f"{where} has {len(labels)} labels, not {self.max_labels} or less")
-        return Record(frames, labels, name, fps, where)
+        return Record(frames, labels, name, fps, where, times_sec if len(times_sec) else None)
+
+    def _parse(self, record: bytes) -> dict[str, Any]:
+        try:
+            return self._features.deserialize_example_np(record)
+        except ValueError:
+            if "times_sec" not in self._features:
+                raise
+        old = record_features(self.classes, times=False)
+        fields = old.deserialize_example_np(record)
+        self._features = old  # As one record of a data set is, so are the others.
+        return fields
 
 
 def open_shard(file: str) -> ArrayRecordReader:
@@ -160,11 +181,12 @@ def read_info(directory: Path) -> tfds.core.DatasetInfo:
     """The metadata of a finished folder of records.
 
     Raises:
-      UserError: there are none, or they do not read.
+      UserError: there are none, they do not read, or are not what was written (``SHA256SUMS``).
     """
     if not is_complete(directory):
         state = "are not finished: run the same" if (directory / SCRATCH).is_dir() else "are not there: run"
         raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
+    check_metadata(directory)
     try:
         return tfds.builder_from_directory(directory).info
     except Exception as error:  # Whatever a damaged file makes the parsers say.

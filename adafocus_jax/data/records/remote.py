@@ -4,7 +4,8 @@ Every batch of a global shuffle touches many shards, so they are fetched whole, 
 holds them all, batches are those of the same records in a local folder. Where it does not, the epoch goes through
 windows of shards (``Order``), the next of which is fetched meanwhile: the order then depends on the size of the cache,
 too, but still not on who reads or where a run resumes. Either way each shard is fetched at most once an epoch: a window
-that was read makes room first, and an evaluation in between looks ahead by few shards.
+that was read makes room first, and an evaluation in between looks ahead by few shards. (Where the batches being made
+hold more records than a window, readers outrun the windows, and shards come again.)
 """
 
 from __future__ import annotations

@@ -13,24 +13,12 @@ from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordReader
 
+from adafocus_jax.data.records.checksums import damage, is_shard, read_checksums
 from adafocus_jax.data.records.reader import open_shard
 from adafocus_jax.data.records.schema import CHECKSUMS, SCRATCH
 from adafocus_jax.data.records.storage import fetch_file
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import commit, remove_partials, writing
-
-
-def read_checksums(file: Path) -> dict[str, str]:
-    """Checksum by file name, of a file ``SHA256SUMS``.
-
-    Raises:
-      OSError, ValueError: it does not read, or names files elsewhere.
-    """
-    lines = (line.split("  ", 1) for line in file.read_text(encoding="utf-8").splitlines())
-    sums = {name: checksum for checksum, name in lines}
-    if strange := [name for name in sums if name != os.path.basename(name) or name.startswith(".")]:
-        raise ValueError(f"it names {strange[0]!r}")
-    return sums
 
 
 def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
@@ -52,9 +40,9 @@ def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
             folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
             (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
             commit(listing, folder / CHECKSUMS)
-            # All are there, or the next one to ask fetches what is not.
-            names = [name for name in sums if "array_record" not in name and not (folder / name).exists()]
-            for name in names:
+            # All are there and whole, or the next one to ask fetches what is not.
+            names = [name for name, checksum in sums.items() if not is_shard(name)]
+            for name in (name for name in names if damage(folder / name, sums[name])):
                 fetch_file(f"{url}/{name}", Path(scratch, name), sums[name])
                 commit(Path(scratch, name), folder / name)
     except OSError as error:

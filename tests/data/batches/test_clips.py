@@ -12,7 +12,7 @@ from adafocus_jax.data.batches.cuts import apply_cut, reduced
 from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.batches.sampling import segment_indices
 from adafocus_jax.data.batches.sources import open_data
-from adafocus_jax.data.datasets.annotations import mirrored_labels
+from adafocus_jax.data.datasets.mirrored import mirrored_labels
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.data.records.reader import Record
 from adafocus_jax.data.records.schema import encode_frame
@@ -140,6 +140,37 @@ def test_mirrored_clips_of_data_whose_sides_have_meaning_are_warned_of(relabel, 
     assert "set data.flip=False" in warning
     assert ("data.flip_labels=True" in warning) == relabel
     assert bool(warnings(flip_labels=(1, 0), traits={"flip": False, "relabel": relabel})) != relabel
+
+
+@pytest.mark.parametrize(
+    ("classes", "flip_labels", "words"),
+    [
+        (("stop", "go"), None, []),
+        (
+            ("swipe_left", "swipe_right"),
+            None,
+            ["2 classes", "'swipe_left'", "data.flip=False", "data.flip_labels=True"],
+        ),
+        (("swipe_left", "swipe_right"), (1, 0), []),
+        (
+            ("swipe_left", "swipe_right", "right hook"),
+            (1, 0, 2),
+            ["'right hook' has no counterpart", "data.flip=False"],
+        ),
+    ],
+)
+def test_class_names_tell_that_sides_have_meaning(classes, flip_labels, words, caplog):
+    warn_of_flips(ClipSpec(4, 8, flip_labels=flip_labels), {"flip": True, "relabel": False}, classes)
+    assert len(caplog.messages) == bool(words)
+    assert all(word in caplog.text for word in words)
+    caplog.clear()
+    warn_of_flips(ClipSpec(4, 8, flip=False), {}, classes)
+    assert not caplog.messages
+
+
+def test_labels_that_are_not_exchanged_are_refused():
+    with pytest.raises(UserError, match=r"no two classes differ in left and right alone.*'stop'"):
+        warn_of_flips(ClipSpec(4, 8, flip_labels=(0, 1)), {}, ("stop", "go"))
 
 
 def test_records_know_what_their_data_set_is_like(jester, records, tmp_path):

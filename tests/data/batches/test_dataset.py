@@ -4,6 +4,7 @@ import hashlib
 import importlib
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import ClassVar
 
 import grain
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adafocus_jax.config import load_config, training
 from adafocus_jax.data.batches import transforms as registry
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.dataset import SKIPPED, BatchMemory, clip_dataset
@@ -22,6 +24,7 @@ from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.data.records.schema import RecordError
 from adafocus_jax.errors import UserError
 
+CUSTOM = f"{Path(__file__).parents[3] / 'configs' / 'custom.py'}:tiny"
 SIDE = 8
 SPEC = ClipSpec(3, SIDE, scales=(1.0,), num_glance=2)
 
@@ -331,3 +334,27 @@ def test_an_endless_run_costs_nothing_to_open():
         Rulers(3), SPEC, batch_size=1, seed=0, num_steps=10**15, start_step=10**14, num_threads=0
     )
     assert [batch["frames"].shape[0] for batch in islice(batches, 2)] == [1, 1]
+
+
+def test_transforms_of_the_config_reach_the_batches(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "TRANSFORMS", {})
+
+    @register_transform("black")
+    class Black(grain.transforms.Map):
+        def map(self, clip):
+            clip["frames"][...] = 0
+            return clip
+
+    found = {}
+    monkeypatch.setattr(
+        training, "train", lambda model, batches, **options: found.update(options, batches=batches)
+    )
+    flags = [f"--config.data.dir={records}", "--config.train.batch_size=2"]
+    training.run_training(load_config(CUSTOM, flags), tmp_path)
+    assert next(iter(found["batches"](0)))["frames"].any()
+    settings = load_config(CUSTOM, [*flags, "--config.data.transforms=('black',)"])
+    training.run_training(settings, tmp_path)
+    assert not next(iter(found["batches"](0)))["frames"].any()
+    assert found["config"]["data"]["transforms"] == ["black"]
+    with pytest.raises(UserError, match="unknown transform 'blak': did you mean 'black'"):
+        training.run_training(settings | {"data": settings["data"] | {"transforms": ["blak"]}}, tmp_path)

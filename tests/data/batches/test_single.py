@@ -111,7 +111,7 @@ def test_an_array_is_read_like_the_file_that_it_comes_from(video_folder):
 
 @pytest.mark.parametrize(
     ("kind", "module", "name"),
-    [("record", reader.simplejpeg, "decode_jpeg"), ("folder", frame_folder, "_read_image")],
+    [("record", reader.simplejpeg, "decode_jpeg"), ("folder", frame_folder, "read_image")],
 )
 def test_only_what_is_asked_for_is_decoded_and_only_once(videos, kind, module, name, monkeypatch):
     calls, decode = [], getattr(module, name)
@@ -132,8 +132,8 @@ def test_a_video_file_is_decoded_once_and_converted_on_demand(videos, kind, monk
     converted, opened = [], []
     make, open_file = video.rgb_converter, video.av.open
 
-    def counting(short_side):
-        convert = make(short_side)
+    def counting(*settings):
+        convert = make(*settings)
         return lambda frame: converted.append(1) or convert(frame)
 
     for module in (video, sparse_video):

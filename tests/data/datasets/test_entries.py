@@ -73,7 +73,7 @@ def test_images_that_are_not_chosen_are_not_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"frame_rate": 0}, "frame rate 0"), ({"axis": 3}, "axis 3"), ({"window": (2.0, 2.0)}, "window")],
+    [({"frame_rate": 0}, "frame_rate=0"), ({"axis": 3}, "axis=3"), ({"window": (2.0, 2.0)}, "window")],
 )
 def test_options_out_of_range(option, message):
     with pytest.raises(UserError, match=message):

@@ -145,7 +145,7 @@ def test_chosen_frames_are_those_of_the_whole_video(tmp_path, write_video, num_f
 
 def test_choosing_survives_packets_that_show_no_frame(tmp_path, write_video, monkeypatch):
     path = write_video(tmp_path / "v.mp4", 10)
-    monkeypatch.setattr("adafocus_jax.data.media.video._count_packets", lambda path: 14)
+    monkeypatch.setattr("adafocus_jax.data.media.video._count_packets", lambda *_: 14)
     assert levels(read_chosen(path, lambda total: segment_indices(total, 5)).frames) == [1, 3, 5, 7, 9]
 
 

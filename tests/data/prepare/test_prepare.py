@@ -163,7 +163,7 @@ def test_lists_with_several_labels(video_folder, tmp_path):
     ("changed", "message"),
     [
         ({"size": 16}, "started with size=20, now 16: give the same, or another `out`"),
-        ({"fps": 5.0, "quality": 80}, "fps=10.0, now 5.0; --quality 90, now 80"),
+        ({"fps": 5.0, "quality": 80}, "fps=10.0, now 5.0; quality=90, now 80"),
         ({"val_fraction": 0.3}, "val_fraction=None, now 0.3"),
         ({"seed": 1}, "seed=0, now 1"),
         ({"shards": 2}, "shards=None, now 2"),

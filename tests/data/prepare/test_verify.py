@@ -44,7 +44,7 @@ def test_a_flipped_byte_is_found_wherever_it_is(copy):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
         damage = inspect_records(copy, threads=1).damage
         assert damage[0].file == SHARD
-        assert "its checksum differs" in damage[0].reason
+        assert "its checksum does not match" in damage[0].reason
         for one in damage[1:]:
             assert one.file == SHARD
             assert one.video == names[one.index]
@@ -75,11 +75,11 @@ def test_a_jpeg_that_never_decoded_is_found_by_decoding(records, tmp_path):
     ("harm", "count", "words"),
     [
         (lambda out: (out / SHARD).unlink(), 1, "is missing"),
-        (lambda out: (out / SHARD).write_bytes(b""), 5, "its checksum differs"),
+        (lambda out: (out / SHARD).write_bytes(b""), 5, "its checksum does not match"),
         (lambda out: (out / CHECKSUMS).unlink(), 1, "does not read"),
         (lambda out: (out / CHECKSUMS).write_text("x"), 1, "does not read"),
         (lambda out: (out / "features.json").unlink(), 1, "is missing"),
-        (lambda out: (out / "dataset_info.json").write_text("{"), 1, "its checksum differs"),
+        (lambda out: (out / "dataset_info.json").write_text("{"), 1, "its checksum does not match"),
     ],
 )
 def test_what_is_lost_is_named(copy, harm, count, words):

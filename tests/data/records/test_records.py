@@ -25,6 +25,16 @@ from adafocus_jax.errors import UserError
 CLASSES = ("jump", "run", "walk")
 
 
+def test_a_record_without_as_many_times_as_frames_does_not_read(tmp_path):
+    jpeg = encode_frame(np.zeros((8, 8, 3), np.uint8), 90)
+    (tmp_path / ".prepare").mkdir()
+    with ShardWriter(tmp_path / shard_name("train", 0, 1)) as writer:
+        writer.write(encode_record(record_features(CLASSES), [jpeg] * 3, [0], "v", 2.0, [0.0, 0.1]))
+    write_metadata(tmp_path, CLASSES, {"train": [1]}, {"train": 0}, 1)
+    with pytest.raises(RecordError, match="has 3 frames and 2 times"):
+        open_records(tmp_path, "train")[0]
+
+
 @pytest.fixture
 def copy(records, tmp_path) -> Path:
     """A copy of the records that a test may damage."""
@@ -178,7 +188,8 @@ def test_damage_is_named_and_never_read(copy, records, damage):
     assert bad
     assert set(bad) <= set(range(4, 8))  # The second of shards of 4, 4 and 3.
     for index, message in bad.items():
-        assert f"{shard(copy).name}, record {index - 4} does not read" in message
+        video = whole[index].name
+        assert f"{shard(copy).name}, record {index - 4} (video {video}) does not read" in message
         assert "\n" not in message
 
 
@@ -243,11 +254,59 @@ def test_opening_what_is_not_there(records, copy, tmp_path):
     with pytest.raises(UserError, match=r"1 of 3 shards are missing, the first is .*00001-of-00003"):
         open_records(copy, "train")
     (copy / "dataset_info.json").write_text("{")
-    with pytest.raises(UserError, match="does not read"):
+    (copy / "SHA256SUMS").unlink()
+    with pytest.raises(UserError, match=r"the metadata in .* does not read"):
         open_records(copy, "train")
     (copy / "dataset_info.json").unlink()
     with pytest.raises(UserError, match="are not finished: run the same adafocus prepare"):
         open_records(copy, "train")
+
+
+METADATA = ("dataset_info.json", "features.json", "labels.labels.txt", "metadata.json")
+
+
+@given(
+    name=st.sampled_from((*METADATA, "SHA256SUMS")),
+    how=st.sampled_from(("flip", "cut", "empty", "remove")),
+    place=st.floats(0, 0.999),
+)
+@settings(deadline=None, max_examples=60)
+def test_damaged_metadata_are_named_and_never_believed(records, tmp_path_factory, name, how, place):
+    copy = tmp_path_factory.mktemp("metadata")
+    for path in records.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    content = bytearray((copy / name).read_bytes())
+    at = int(place * len(content))
+    content[at] ^= 1
+    changed = {"flip": bytes(content), "cut": bytes(content[:at]), "empty": b""}
+    if how == "remove":
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes(changed[how])
+    if (name, how) == ("SHA256SUMS", "remove"):  # records of a version without it
+        assert open_records(copy, "train").classes == CLASSES
+    elif name == "SHA256SUMS":  # what it says of a shard is compared where shards are fetched, and by inspect
+        with contextlib.suppress(UserError):
+            assert open_records(copy, "train").classes == CLASSES
+    else:
+        message = name if (name, how) != ("dataset_info.json", "remove") else "run adafocus prepare"
+        with pytest.raises(UserError, match=message):
+            open_records(copy, "train")
+
+
+def test_metadata_that_were_edited_on_purpose(copy):
+    labels = copy / "labels.labels.txt"
+    labels.write_text(labels.read_text().replace("jump", "leap"))
+    with pytest.raises(
+        UserError, match=r"labels.labels.txt differs from what was written: .*edited on purpose\?"
+    ):
+        open_records(copy, "train")
+    listing = subprocess.run(["sha256sum", labels.name], cwd=copy, capture_output=True, text=True, check=True)
+    sums = (copy / "SHA256SUMS").read_text().splitlines(keepends=True)
+    kept = [line for line in sums if labels.name not in line]
+    (copy / "SHA256SUMS").write_text("".join([*kept, listing.stdout]))
+    assert open_records(copy, "train").classes == ("leap", "run", "walk")
 
 
 def test_opening_other_records(tmp_path):
