@@ -26,6 +26,7 @@ from adafocus_jax.models import AdaFocus, VideoModel
 from adafocus_jax.predict.exit_policy import find_policy
 from adafocus_jax.predict.loading import load_model
 from adafocus_jax.predict.videos import focus_frames_seen
+from adafocus_jax.predict.windows import BrokenVideo, Window, check_window, windows_of
 from adafocus_jax.types import VideoPrediction
 
 VideoInput = str | os.PathLike[str] | np.ndarray | Entry | VideoData
@@ -173,6 +174,45 @@ class Predictor:
             closed = True
             room.release()
 
+    def windows(
+        self, videos: VideoInput | Iterable[VideoInput], window_sec: float, stride_sec: float | None = None
+    ) -> Iterator[VideoPrediction]:
+        """Predicts stretches of long videos, in order: what happens when.
+
+        Windows are ``[k · stride_sec, k · stride_sec + window_sec)``, up to the first that reaches the end; their clips
+        are cut as those of whole videos. Every video is decoded once, and memory is that of one window and of
+        ``2 * max_in_flight`` clips. Windows share decoded frames but no features: few of their glance frames are the
+        same, and the encoders of TSM and X3D see all of them at once.
+
+        Args:
+          videos: as for a call.
+          window_sec: how long a window is.
+          stride_sec: from the start of one to the start of the next; None: ``window_sec``.
+
+        Yields:
+          A prediction for every window, with its ``segment_sec``; frame numbers and times are those of the video. Of a
+          video that breaks off, the last has an ``error``.
+        """
+        stride = window_sec if stride_sec is None else stride_sec
+        check_window(window_sec, stride)
+        return self(self._iter_windows(_as_iterable(videos), window_sec, stride))
+
+    def _iter_windows(
+        self, videos: Iterable[VideoInput], window_sec: float, stride_sec: float
+    ) -> Iterator[VideoData]:
+        for number, given in enumerate(videos):
+            name = _name_of(given, number)
+            try:
+                video = self._open(given, name)
+            except UserError as error:
+                yield BrokenVideo(name, error)
+            else:
+                yield from windows_of(video, self.spec, window_sec, stride_sec)
+
+    def _open(self, video: VideoInput, name: str) -> VideoData:
+        source = Path(video) if isinstance(video, os.PathLike) else video
+        return as_video(source, name=name, options=self.options)
+
 
 def eval_spec(model: VideoModel) -> ClipSpec:
     """How test clips are cut for a model, by its sizes alone."""
@@ -205,11 +245,10 @@ class _Job:
     def _glance(self) -> np.ndarray:
         """Opens the video, and decodes what the glance sees of it."""
         spec, seen = self._predictor.spec, self._predictor.engine.glance_indices
-        options = self._predictor.options
-        source = Path(self._video) if isinstance(self._video, os.PathLike) else self._video
-        video = as_video(source, name=self._name, options=options)
+        video = self._predictor._open(self._video, self._name)
         self._lazy = LazyClip(video, spec)
-        self._candidates = self._lazy.frame_numbers, self._lazy.times_sec
+        first = video.first_number if isinstance(video, Window) else 0
+        self._candidates = first + self._lazy.frame_numbers, self._lazy.times_sec
         if self._keep:
             self._clip = self._lazy.clip()
         if spec.num_glance:
@@ -225,9 +264,12 @@ class _Job:
 
     def prediction(self, result: Result) -> VideoPrediction:
         """What the engine found, with what is known of the video."""
-        predictor = self._predictor
+        predictor, segment = self._predictor, None
+        if isinstance(self._video, Window):
+            segment = (self._video.start_sec, self._video.end_sec)
         if result.error is not None or result.logits is None:
-            return VideoPrediction(self._name, predictor.classes, error=in_words(result.error))
+            error = in_words(result.error)
+            return VideoPrediction(self._name, predictor.classes, segment_sec=segment, error=error)
         numbers, times_sec = self._candidates
         return VideoPrediction(
             self._name,
@@ -238,6 +280,7 @@ class _Job:
             candidate_numbers=numbers,
             candidate_times_sec=times_sec,
             frames=self._clip.frames if self._clip is not None else None,
+            segment_sec=segment,
             seconds=time.perf_counter() - self._start,
             **self._looked_at(result),
         )

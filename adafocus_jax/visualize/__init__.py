@@ -21,5 +21,6 @@ if TYPE_CHECKING:
     from adafocus_jax.visualize.run_report import run_report as run_report
     from adafocus_jax.visualize.strips import Strip as Strip
     from adafocus_jax.visualize.strips import draw_strips as draw_strips
+    from adafocus_jax.visualize.timeline import timeline as timeline
 
 __all__, __getattr__, __dir__ = lazy_exports(__name__, __file__)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.sources import Source
+from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.metrics import softmax
 from adafocus_jax.predict.videos import source_predictions
@@ -49,14 +50,24 @@ def validation_gallery(
       count: videos in each group.
 
     Raises:
+      UserError: the predictions are of other videos.
       RecordError: a video does not read.
     """
+    _check_same_videos(source, predictions)
     unknown = np.full(predictions.exit_logits.shape[1], np.nan)  # no cost is drawn
     groups = {
         title: list(source_predictions(source, spec, classes, predictions, unknown, rows=rows))
         for title, rows in gallery_rows(predictions, count).items()
     }
     return draw_gallery(groups)
+
+
+def _check_same_videos(source: Source, predictions: Predictions) -> None:
+    """Raises UserError unless the labels of the first and last predicted videos are those of ``source``."""
+    for row in (predictions.index.argmin(), predictions.index.argmax()):
+        index, labels = int(predictions.index[row]), predictions.labels[row]
+        if index >= len(source) or set(source[index].labels) != set(labels[labels >= 0].tolist()):
+            raise UserError("the stored predictions are of other videos: run adafocus evaluate again")
 
 
 def gallery_rows(predictions: Predictions, count: int) -> dict[str, list[int]]:
@@ -132,7 +143,7 @@ def _tile(prediction: VideoPrediction) -> np.ndarray:
 def _write_caption(axes: Axes, y: int, x: int, prediction: VideoPrediction) -> None:
     (best,) = prediction.top(1)
     truth = str(prediction.extra.get("true_class", ""))
-    right = best.name in truth.split(", ")
+    right = best.name == truth or best.name in truth.split(", ")
     letters = int(_TILE / (0.58 * (TEXT_PX - 9)))
     text = f"{shorten(best.name, letters - 5)} {best.probability:.0%}"
     write_text(axes, x, y + 0.8 * _LINE, text, TEXT_PX - 9, TRUTH if right else CHOSEN, weight="bold")
