@@ -109,9 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _cache_compilation(wanted: bool) -> None:
     """Keeps compiled programs in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says."""
-    if "jax" not in sys.modules:  # the command compiles nothing
+    if (jax := sys.modules.get("jax")) is None:  # the command compiles nothing
         return
-    jax = sys.modules["jax"]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = jax.config.jax_compilation_cache_dir or os.path.join(cache, "adafocus_jax")
     jax.config.update("jax_compilation_cache_dir", folder if wanted else None)

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from adafocus_jax.config.recipes import family_groups
-from adafocus_jax.early_exit.thresholds import CRITERIA
+from adafocus_jax.early_exit import CRITERIA
 from adafocus_jax.models import ENCODERS, HEADS, MODELS, create_model
 from adafocus_jax.testing import check_encoder, check_exit_criterion, check_head, check_model
 
