@@ -21,27 +21,26 @@ from adafocus_jax.visualize.pictures import PictureFolder
 log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
-Classifies videos with a trained checkpoint. Each video gets a line as soon as it is done; one that does not read does
-not stop the others, and the command then ends with status 1.
+Classifies videos with a trained checkpoint, a line for each as soon as it is done. One that does not read does not stop
+the others; the command then ends with status 1.
 
 VIDEO is a video file, a folder of frames, a NIfTI volume, a folder of any of these, a pattern (quoted), @FILE (a text
-file with a path per line), or - (such lines from standard input). --jsonl writes a JSON object per video: video, top,
-exit, gflops, frames (numbers of the focus frames), seconds (their times), boxes (top, left, height, width in pixels of
-the square frame that the model sees), ms; or video and error. --window predicts stretches of long videos, each with
-its start and end in seconds.
+file with a path per line), or - (such lines from standard input). --jsonl writes objects of video, top, exit, gflops,
+frames (numbers of the focus frames), seconds (their times), boxes (top, left, height, width in pixels of the square
+frame that the model sees), ms; or video and error. --window predicts stretches of long videos, or of a live --stream,
+each with its start and end in seconds; of a stream, what is not predicted in time is dropped.
 
 Where adafocus evaluate --early-exit has stored exit thresholds, videos leave early, within --budget on average; the
-classes are those of the exit that was taken. --draw writes, per video, NAME-frames.png (candidate and chosen frames,
-boxes, patches), NAME-weights.png (the temporal policy over time; not of videos that left before it ran) and
-NAME-exits.png (class scores per exit), or with --window NAME-timeline.png (classes over time); --overlay also
-NAME-overlay.mp4, the playing video with all of this."""
+classes are those of the exit that was taken. --draw writes NAME-frames.png (candidate and chosen frames, boxes,
+patches), NAME-weights.png (the temporal policy, where it ran) and NAME-exits.png (class scores per exit), or with
+--window NAME-timeline.png; --overlay also NAME-overlay.mp4, the playing video with all of this."""
 
 _EPILOG = """\
 examples:
-  adafocus predict --checkpoint runs/mine clip.mp4 frames/ brain.nii.gz
+  adafocus predict --checkpoint runs/mine clip.mp4 frames/ brain.nii.gz --draw pictures/ --overlay
   adafocus predict --checkpoint runs/mine 'videos/**/*.mp4' --budget 0.5 --jsonl predictions.jsonl
   find videos -name '*.mp4' | adafocus predict --checkpoint runs/mine - --jsonl - | head
-  adafocus predict --checkpoint runs/mine clip.mp4 --no-early-exit --draw pictures/ --overlay
+  adafocus predict --checkpoint runs/mine --stream rtsp://camera/live --window 4 --stride 1 --jsonl -
   adafocus predict --checkpoint runs/mine match.mp4 --window 4 --stride 2 --csv events.csv --draw pictures/"""
 
 
@@ -63,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--criterion", choices=CRITERIA, default="confidence", help="exit criterion (default %(default)s)")
     add("--window", type=float, metavar="SEC", help="predict stretches of this length, over time")
     add("--stride", type=float, metavar="SEC", help="from one stretch to the next (default: --window)")
+    text = "in place of VIDEO: a live stream (rtsp, http, udp) or /dev/video0, until stopped"
+    add("--stream", metavar="ADDRESS", help=text)
     add("--draw", metavar="DIR", help="write pictures of what the model looked at")
     add("--overlay", action="store_true", help="with --draw: also write the video with boxes drawn")
     text = "of folders of frames (default %(default)s)"
@@ -80,14 +81,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     load["options"] = ReadOptions(args.frame_rate, args.axis)
     predictor = Predictor.load(args.checkpoint, **load)
     videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
-    total = len(videos) if isinstance(videos, list) and not args.window else None
+    total = None if args.window or not isinstance(videos, list) else len(videos)
     entries, failed = [], 0
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(to) for to in (json_lines(args.jsonl), csv_rows(args.csv, args.top))]
         pictures = PictureFolder(args.draw, predictor.spec, predictor.options) if args.draw else None
         stack.enter_context(pictures or contextlib.nullcontext())
         advance = stack.enter_context(progress("predicting", total, "windows" if args.window else "videos"))
-        if args.window:
+        if args.stream:
+            predictions = predictor.stream(args.stream, args.window, args.stride)
+        elif args.window:
             predictions = predictor.windows(videos, args.window, args.stride)
         else:
             predictions = predictor(videos, keep_frames=pictures is not None)
@@ -108,11 +111,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace, words: list[str]) -> None:
-    if not words:
-        raise UserError("no videos: give files, folders, patterns, @FILE, or - for standard input")
+    if bool(words) == bool(args.stream):
+        raise UserError("give videos: files, folders, patterns, @FILE or -; or else one --stream ADDRESS")
     if args.overlay and (not args.draw or args.window):
+        raise UserError("--overlay needs --draw DIR, the folder to write it to, and no --window")
+    if (args.stream and (args.draw or not args.window)) or (args.stride and not args.window):
         raise UserError(
-            "--overlay needs --draw DIR, the folder to write it to, and whole videos, without --window"
+            "--stride and --stream need --window SEC, the length of a stretch; a stream takes no --draw"
         )
-    if args.stride and not args.window:
-        raise UserError("--stride is from one --window SEC to the next: give both")

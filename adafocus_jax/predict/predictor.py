@@ -25,6 +25,7 @@ from adafocus_jax.flops import model_cost
 from adafocus_jax.models import AdaFocus, VideoModel
 from adafocus_jax.predict.exit_policy import find_policy
 from adafocus_jax.predict.loading import load_model
+from adafocus_jax.predict.stream import StreamReader
 from adafocus_jax.predict.videos import focus_frames_seen
 from adafocus_jax.predict.windows import BrokenVideo, Window, check_window, windows_of
 from adafocus_jax.types import VideoPrediction
@@ -131,8 +132,12 @@ class Predictor:
         self.engine.reset_stats()
 
     def __call__(
-        self, videos: VideoInput | Iterable[VideoInput], *, keep_frames: bool = False
-    ) -> Iterator[VideoPrediction]:
+        self,
+        videos: VideoInput | Iterable[VideoInput],
+        *,
+        keep_frames: bool = False,
+        max_in_flight: int | None = None,
+    ) -> Generator[VideoPrediction, None, None]:
         """Predicts videos; yields in their order, as soon as each is done and those before it are.
 
         Memory does not grow with the number of videos: at most ``2 * max_in_flight`` are taken from ``videos`` ahead of
@@ -142,6 +147,7 @@ class Predictor:
           videos: one video or any number, of any kind and mixed: a list, a generator, standard input. It is iterated
             over in another thread.
           keep_frames: whether predictions carry ``frames``, which pictures need.
+          max_in_flight: fewer than the predictor's own.
 
         Yields:
           A prediction for every video. One that does not read has an ``error``, and the others are not affected.
@@ -162,7 +168,7 @@ class Predictor:
         try:
             # Closed by name: a reader who stops early stops the engine, whoever else still refers to it.
             with contextlib.closing(
-                cast(Generator[Result, None, None], self.engine.run(requests()))
+                cast(Generator[Result, None, None], self.engine.run(requests(), max_in_flight=max_in_flight))
             ) as results:
                 for result in results:
                     finished[result.key] = result
@@ -196,6 +202,40 @@ class Predictor:
         stride = window_sec if stride_sec is None else stride_sec
         check_window(window_sec, stride)
         return self(self._iter_windows(_as_iterable(videos), window_sec, stride))
+
+    def stream(
+        self,
+        address: str,
+        window_sec: float,
+        stride_sec: float | None = None,
+        *,
+        stall_sec: float = 10.0,
+        give_up_sec: float = 300.0,
+    ) -> Iterator[VideoPrediction]:
+        """Predicts a live stream, always the latest stretch of it: what is not predicted in time is dropped.
+
+        Args:
+          address: ``rtsp://…``, ``http(s)://…``, ``udp://…``, or a device such as ``/dev/video0``.
+          window_sec: how long a stretch is.
+          stride_sec: from the end of one to the end of the next; None: ``window_sec``.
+          stall_sec: without data for so long, the stream is opened again, as when it breaks off.
+          give_up_sec: without a frame for so long, this ends.
+
+        Yields:
+          Predictions with their ``segment_sec`` in the stream's own time, and in ``extra`` the number of windows
+          ``dropped`` so far. Endless; close the iterator to stop.
+
+        Raises:
+          UserError: the stream has had no frame for ``give_up_sec``.
+        """
+        stride, waits = stride_sec or window_sec, {"stall_sec": stall_sec, "give_up_sec": give_up_sec}
+        with (
+            StreamReader(address, self.spec, window_sec, stride, **waits) as reader,
+            contextlib.closing(self(reader, max_in_flight=1)) as predictions,
+        ):
+            for prediction in predictions:
+                prediction.extra["dropped"] = reader.dropped
+                yield prediction
 
     def _iter_windows(
         self, videos: Iterable[VideoInput], window_sec: float, stride_sec: float
@@ -247,8 +287,10 @@ class _Job:
         spec, seen = self._predictor.spec, self._predictor.engine.glance_indices
         video = self._predictor._open(self._video, self._name)
         self._lazy = LazyClip(video, spec)
-        first = video.first_number if isinstance(video, Window) else 0
-        self._candidates = first + self._lazy.frame_numbers, self._lazy.times_sec
+        numbers = self._lazy.frame_numbers
+        if isinstance(video, Window):
+            numbers = np.array([video.frames[place].number for place in numbers.tolist()])
+        self._candidates = numbers, self._lazy.times_sec
         if self._keep:
             self._clip = self._lazy.clip()
         if spec.num_glance:

@@ -30,10 +30,8 @@ class Window:
     start_sec: float
     end_sec: float
     num_frames: int
-    first_number: int
-    """The number of its first frame in the whole video."""
     frames: dict[int, Frame]
-    """Number within the window to the frame, whose time is that in the whole video."""
+    """Place within the window to the frame, whose number and time are those in the whole video."""
     labels: tuple[int, ...] = ()
 
     def read(self, choose: Choose, reduce: Reduce = unreduced) -> Iterator[Frame]:
@@ -49,7 +47,7 @@ class Window:
             pixels = self.frames[number].pixels
             factor = factor or reduce(*pixels.shape[:2])
             height, width = (-(-side // factor) for side in pixels.shape[:2])
-            yield self.frames[number]._replace(pixels=resize(pixels, height, width))
+            yield Frame(number, self.frames[number].time_sec, resize(pixels, height, width))
 
 
 @dataclass(frozen=True)
@@ -136,6 +134,5 @@ def make_window(
     for count in (spec.num_candidates, spec.num_glance):
         if count and frames:
             wanted |= set(segment_indices(len(frames), count).tolist())
-    kept = {number: frames[number]._replace(number=number) for number in sorted(wanted)}
-    first = frames[0].number if frames else 0
-    return Window(name, start_sec, start_sec + window_sec, len(frames), first, kept)
+    kept = {place: frames[place] for place in sorted(wanted)}
+    return Window(name, start_sec, start_sec + window_sec, len(frames), kept)

@@ -95,7 +95,9 @@ def test_standard_output_carries_json_lines_alone_and_the_glance_has_no_weights_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "no videos: give files, folders, patterns"),
+        ([], "give videos: files, folders, patterns"),
+        (["x.mp4", "--stream", "http://x", "--window", "1"], "or else one --stream ADDRESS"),
+        (["--stream", "http://x"], "need --window SEC"),
         (["x.mp4", "--overlay"], "--overlay needs --draw"),
         (["@nowhere.txt"], "no such list of videos: nowhere.txt"),
         (["x.mp4", "--budget", "much"], "give a share of the full cost (above 0 and up to 1)"),
