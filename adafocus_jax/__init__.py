@@ -8,29 +8,45 @@ from typing import TYPE_CHECKING
 from adafocus_jax.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from adafocus_jax import ops as ops
+    from adafocus_jax import testing as testing
     from adafocus_jax.checkpoint import Checkpoints as Checkpoints
     from adafocus_jax.checkpoint import convert_state_dict as convert_state_dict
     from adafocus_jax.checkpoint import load_checkpoint as load_checkpoint
+    from adafocus_jax.checkpoint import register_names as register_names
     from adafocus_jax.checkpoint import to_state_dict as to_state_dict
     from adafocus_jax.config import base_config as base_config
     from adafocus_jax.config import load_config as load_config
+    from adafocus_jax.config import loss_function as loss_function
     from adafocus_jax.config import make_model as make_model
     from adafocus_jax.config import run_training as run_training
     from adafocus_jax.data import DATASETS as DATASETS
+    from adafocus_jax.data import ArrayVideo as ArrayVideo
     from adafocus_jax.data import ClipSpec as ClipSpec
     from adafocus_jax.data import DatasetSpec as DatasetSpec
     from adafocus_jax.data import ReadOptions as ReadOptions
+    from adafocus_jax.data import clip_dataset as clip_dataset
     from adafocus_jax.data import eval_batches as eval_batches
     from adafocus_jax.data import open_data as open_data
+    from adafocus_jax.data import read_clip as read_clip
     from adafocus_jax.data import read_dataset as read_dataset
     from adafocus_jax.data import read_video as read_video
+    from adafocus_jax.data import register_dataset as register_dataset
+    from adafocus_jax.data import register_transform as register_transform
     from adafocus_jax.data import train_batches as train_batches
     from adafocus_jax.data.prepare import inspect_records as inspect_records
     from adafocus_jax.data.prepare import prepare as prepare
+    from adafocus_jax.early_exit import CRITERIA as CRITERIA
     from adafocus_jax.early_exit import ExitPolicy as ExitPolicy
     from adafocus_jax.early_exit import early_exit_curve as early_exit_curve
+    from adafocus_jax.early_exit import register_criterion as register_criterion
     from adafocus_jax.early_exit import solve_policy as solve_policy
+    from adafocus_jax.engine import Engine as Engine
+    from adafocus_jax.engine import EngineStats as EngineStats
+    from adafocus_jax.engine import Request as Request
+    from adafocus_jax.engine import Result as Result
     from adafocus_jax.errors import UserError as UserError
+    from adafocus_jax.evaluate import CheckpointEvaluator as CheckpointEvaluator
     from adafocus_jax.evaluate import Predictions as Predictions
     from adafocus_jax.evaluate import classification as classification
     from adafocus_jax.evaluate import make_predict_function as make_predict_function
@@ -51,6 +67,8 @@ if TYPE_CHECKING:
     from adafocus_jax.models import create_model as create_model
     from adafocus_jax.models import init_variables as init_variables
     from adafocus_jax.models import model_defaults as model_defaults
+    from adafocus_jax.models import register_encoder as register_encoder
+    from adafocus_jax.models import register_head as register_head
     from adafocus_jax.models import sample_draws as sample_draws
     from adafocus_jax.ops import boxes_from_actions as boxes_from_actions
     from adafocus_jax.ops import crop_patches as crop_patches
@@ -58,6 +76,7 @@ if TYPE_CHECKING:
     from adafocus_jax.ops import normalize_frames as normalize_frames
     from adafocus_jax.ops import select_frames as select_frames
     from adafocus_jax.ops import temporal_shift as temporal_shift
+    from adafocus_jax.plugins import import_plugins as import_plugins
     from adafocus_jax.predict import Predictor as Predictor
     from adafocus_jax.train import Evaluator as Evaluator
     from adafocus_jax.train import OptimizerOptions as OptimizerOptions
