@@ -85,6 +85,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, 2 for a user error (reported in one line on standard error), or its own status."""
     keep_freed_memory()
+    if sys.stdout is sys.__stdout__:  # Names of files are printed with the bytes that they have.
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     args = parse(list(sys.argv[1:] if argv is None else argv))
     # force: absl, which configs import, has installed a handler of its own.
     handler = logging.StreamHandler(sys.stderr)

@@ -6,6 +6,7 @@ Arrays in, arrays out: no files, no configuration.
 from adafocus_jax.engine.backend import BACKENDS, Backend
 from adafocus_jax.engine.buckets import Buckets, default_buckets
 from adafocus_jax.engine.engine import Engine
+from adafocus_jax.engine.exits import ExitRule
 from adafocus_jax.engine.requests import Request, Result
 from adafocus_jax.engine.schedule import Bucket, Schedule
 from adafocus_jax.engine.stats import EngineStats, StageStats
@@ -17,6 +18,7 @@ __all__ = [
     "Buckets",
     "Engine",
     "EngineStats",
+    "ExitRule",
     "Request",
     "Result",
     "Schedule",

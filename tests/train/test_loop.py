@@ -103,7 +103,7 @@ def test_a_full_disk_stops_with_the_step_and_loses_nothing(toy, toy_script, unin
     assert "File too large" in done.stderr
     assert "start again to resume from step 3" in done.stderr
     assert load_checkpoint(tmp_path, "latest").step == 3
-    assert "metrics.jsonl cannot be written, training goes on: File too large" in done.stderr
+    assert "metrics.jsonl cannot be written, training continues: File too large" in done.stderr
     assert "TensorBoard's files in" in done.stderr
     toy.run(tmp_path, log_every=2)
     assert_same_end(tmp_path, uninterrupted, steps=[1, 2, 3, 4, 6, 8, 10, 12])
