@@ -70,7 +70,7 @@ def test_outcome_tells_which_colour_is_left_out(outcome):
     found, names = outcome
     assert found.frames_by_colour == {"blue": 1, "green": 1, "purple": 1, "red": 1, "yellow": 0}
     assert found.score.frames_with_figure == pytest.approx(0.8)
-    assert found.score.learned.figure_covered == 1
+    assert found.score.learned.figure_covered == pytest.approx(1)
     assert found.shown.name == names[3]
     assert found.shown.extra["true_class"] == names[3].split("/")[0]
     assert found.shown.extra["true_boxes"].shape == (16, 4)
