@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from jax.interpreters import partial_eval
 
-from adafocus_jax.models import VideoModel, init_variables
-from adafocus_jax.models.adafocus import AdaFocus, GlanceExits
-from adafocus_jax.models.layers import FrameFeatures
-from adafocus_jax.models.video_classifier import VideoClassifier
+from adafocus_jax.models import VideoModel, variable_shapes
+from adafocus_jax.models.stages import Stage
 from adafocus_jax.ops.platform import lowering_for
-from adafocus_jax.types import ModelOutput, VideoBatch
 
 
 def count_macs(function: Callable[..., Any], *args: Any) -> int:
@@ -45,7 +43,7 @@ def count_macs(function: Callable[..., Any], *args: Any) -> int:
       >>> count_macs(lambda x, w: x @ w, x, w)
       120
     """
-    return _trace(function, *args)[0]
+    return _trace(function, *args)[0].total()
 
 
 def count_params(params: Any) -> int:
@@ -57,36 +55,40 @@ def count_params(params: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def _trace(
-    function: Callable[..., Any], *args: Any, needed: Callable[[Any], Any] = lambda result: result
-) -> tuple[int, Any]:
-    """Multiply-adds behind the ``needed`` part of the result, and the shapes of all of it."""
+def _trace(function: Callable[..., Any], *args: Any) -> tuple[Counter[str], Any, list[bool]]:
+    """Multiply-adds by their scope, such as ``Model/encoder/conv1``; shapes of the result; which of the flattened
+    arguments it depends on."""
     with lowering_for("reference"):
         jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-    kept = {id(leaf) for leaf in jax.tree.leaves(needed(shapes))}
-    live, _ = partial_eval.dce_jaxpr(jaxpr.jaxpr, [id(leaf) in kept for leaf in jax.tree.leaves(shapes)])
-    return _count(live), shapes
+    live, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+    return _count(live, ""), shapes, used
 
 
-def _count(jaxpr: core.Jaxpr) -> int:
-    return sum(_count_equation(equation) for equation in jaxpr.eqns)
+def _count(jaxpr: core.Jaxpr, scope: str) -> Counter[str]:
+    return sum((_count_equation(equation, scope) for equation in jaxpr.eqns), Counter())
 
 
-def _count_equation(equation: core.JaxprEqn) -> int:
+def _count_equation(equation: core.JaxprEqn, scope: str) -> Counter[str]:
     name, params = equation.primitive.name, equation.params
+    scope = f"{scope}/{equation.source_info.name_stack}"
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         left = _shape(equation.invars[0])
-        return math.prod(_shape(equation.outvars[0])) * math.prod(left[axis] for axis in contracted)
+        return Counter(
+            {scope: math.prod(_shape(equation.outvars[0])) * math.prod(left[a] for a in contracted)}
+        )
     if name == "conv_general_dilated":
         kernel, out_axis = _shape(equation.invars[1]), params["dimension_numbers"].rhs_spec[0]
-        return math.prod(_shape(equation.outvars[0])) * math.prod(kernel) // kernel[out_axis]
-    inner = [_count(jaxpr) for jaxpr in core.jaxprs_in_params(params)]
+        return Counter(
+            {scope: math.prod(_shape(equation.outvars[0])) * math.prod(kernel) // kernel[out_axis]}
+        )
+    inner = [_count(jaxpr, scope) for jaxpr in core.jaxprs_in_params(params)]
     if name == "cond":
-        return max(inner)
+        return max(inner, key=Counter.total)
     if name == "while" and any(inner):
         raise ValueError("cannot count the multiply-adds of a while loop: use a scan of known length")
-    return sum(inner) * params["length"] if name == "scan" else sum(inner)
+    repeats = params["length"] if name == "scan" else 1
+    return Counter({key: repeats * macs for key, macs in sum(inner, Counter()).items()})
 
 
 _PARTS = {
@@ -97,11 +99,78 @@ _PARTS = {
     "temporal_policy": "temporal_policy/",
     "local_encoder": "local_encoder/",
     "focus_classifier": "local_final_head/|classifier/focus_",
+    "encoder": "encoder/",
+    "classifier": "classifier/",
 }
-"""Part to how the paths of its parameters begin."""
+"""Part to how the paths of its modules begin; the first that fits counts."""
 
 _TRAINING_HEADS = "training_heads"
 """All other parameters: heads that the loss reads, and no prediction."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one row of a stage of inference costs, in multiply-adds, and what it yields."""
+
+    stage: Stage
+    parts: Mapping[str, int]
+    """Multiply-adds of each part that it runs."""
+    outputs: Mapping[str, jax.ShapeDtypeStruct]
+    """Of one row, for the host."""
+    state: Mapping[str, jax.ShapeDtypeStruct]
+    """Of one row, for later stages."""
+    variables_read: tuple[bool, ...]
+    """For each leaf of the model's variables, whether the stage depends on it."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the row."""
+        return sum(self.parts.values())
+
+
+def stage_costs(model: VideoModel) -> tuple[StageCost, ...]:
+    """Traces the stages of ``model`` in their order, each for one row."""
+    variables = variable_shapes(model)
+    state: dict[str, jax.ShapeDtypeStruct] = {}
+    costs = []
+    for stage in model.stages():
+        given = (
+            {n: _add_row(s) for n, s in stage.inputs.items()},
+            {n: _add_row(state[n]) for n in stage.reads},
+        )
+        counts, (outputs, kept), used = _trace(partial(model.apply, method=stage.run), variables, *given)
+        parts: Counter[str] = Counter()
+        for scope, macs in counts.items():
+            if path := _module_path(scope):  # otherwise a resize by matrices: interpolation is not counted
+                parts[_part_of(path) or path.partition("/")[0]] += macs
+        outputs, kept = ({n: _drop_row(s) for n, s in shapes.items()} for shapes in (outputs, kept))
+        read = tuple(used[: len(jax.tree.leaves(variables))])
+        costs.append(StageCost(stage, parts, outputs, kept, read))
+        state |= kept
+    return tuple(costs)
+
+
+def _add_row(shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *shape.shape), shape.dtype)
+
+
+def _drop_row(shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape.shape[1:], shape.dtype)
+
+
+def _module_path(scope: str) -> str:
+    """The path of a module from the scopes that Flax opens; empty for what the model itself does, outside all modules.
+
+    >>> _module_path("/UniAdaFocus.glance/UniAdaFocus.glance_exits/classifier.pool_glance/glance_hidden")
+    'classifier/glance_hidden/'
+    """
+    names = [name.partition(".")[0] for name in scope.split("/") if name]
+    names = list(itertools.dropwhile(lambda name: name[0].isupper(), names))
+    return "".join(f"{name}/" for name in names)
+
+
+def _part_of(path: str) -> str | None:
+    return next((part for part, start in _PARTS.items() if re.match(start, path)), None)
 
 
 @dataclass(frozen=True)
@@ -127,7 +196,7 @@ class ModelCost:
 
 
 def model_cost(model: VideoModel) -> ModelCost:
-    """Counts a model from its own traced modules.
+    """Counts a model from the traced stages of its inference, which are what the engine runs.
 
     The parts are both encoders, both policies (0 for controls, which do not run them), the classifier's share of
     the glance and of the focus frames, and the per-frame head on the glance (0 where no exit reads it). A glance exit
@@ -141,75 +210,28 @@ def model_cost(model: VideoModel) -> ModelCost:
       >>> cost.exit_gflops[[15, 31]].round(2).tolist()    # after the glance, after all
       [4.89, 27.23]
     """
-    variables = jax.eval_shape(partial(init_variables, model), jax.random.key(0))
-    if isinstance(model, VideoClassifier):
-        return _classifier_cost(model, variables)
-
-    def frames(count: int, size: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, count, size, size, 3), model.dtype)
-
-    def trace(method: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[int, Any]:
-        return _trace(lambda v, *a: model.apply(v, *a, method=method), variables, *args, **kwargs)
-
-    def glance_exits(m: AdaFocus, pooled: jax.Array, frame_logits: jax.Array) -> GlanceExits:
-        return m.glance_exits(pooled, frame_logits, None, False)
-
-    def glance_exits_with_head(m: AdaFocus, pooled: jax.Array) -> GlanceExits:
-        return glance_exits(m, pooled, m.global_head(pooled, None, False))
-
-    def focus_exits(m: AdaFocus, pooled: jax.Array, memory: jax.Array) -> jax.Array:
-        return m.focus_exits(pooled, memory, None, False)
-
-    parts = dict.fromkeys(_PARTS, 0)
-    seen, patches = frames(model.num_glance, model.glance_size), frames(model.num_focus, model.patch_size)
-    parts["global_encoder"], glance = trace(lambda m, x: m.global_encoder(x, False), seen, needed=_pooled)
-    parts["local_encoder"], focus = trace(lambda m, x: m.local_encoder(x, False), patches, needed=_pooled)
-    both, exits = trace(glance_exits_with_head, glance.pooled)
-    frame_logits = jax.ShapeDtypeStruct((1, model.num_glance, model.num_classes), jnp.float32)
-    parts["glance_classifier"], _ = trace(glance_exits, glance.pooled, frame_logits)
-    parts["glance_head"] = both - parts["glance_classifier"]
-    parts["focus_classifier"], focus_logits = trace(focus_exits, focus.pooled, exits.memory)
-    if model.spatial == "learned":
-        parts["spatial_policy"], _ = trace(lambda m, x: m.spatial_policy(x, False), glance.maps)
-    if model.temporal == "learned":
-        parts["temporal_policy"], _ = trace(lambda m, x: m.temporal_policy(x, False), glance.pooled)
-    along_glance = parts["global_encoder"] + parts["glance_head"] + parts["glance_classifier"]
-    along_focus = parts["local_encoder"] + parts["focus_classifier"]
-    chosen = along_glance + parts["spatial_policy"] + parts["temporal_policy"]
-    after_glance = exits.exit_logits.shape[1]
-    after_focus = focus_logits.shape[1]
-    costs = [along_glance * (g + 1) // after_glance for g in range(after_glance)]
-    costs += [chosen + along_focus * (f + 1) // after_focus for f in range(after_focus)]
-    return ModelCost(parts, tuple(costs), _params_by_part(variables["params"]))
+    part_params = _params_by_part(variable_shapes(model)["params"])
+    parts = dict.fromkeys((part for part in part_params if part != _TRAINING_HEADS), 0)
+    exits: list[int] = []
+    for cost in stage_costs(model):
+        for part, macs in cost.parts.items():
+            parts[part] = parts.get(part, 0) + cost.stage.rows * macs
+        if cost.stage.name == "glance":
+            glance, count = cost.macs, cost.outputs["logits"].shape[0]
+            exits += [glance * (number + 1) // count for number in range(count)]
+        elif cost.stage.name == "choose":
+            chosen = glance + cost.macs
+        else:
+            exits += [chosen + cost.macs * (row + 1) for row in range(cost.stage.rows)]
+    return ModelCost(parts, tuple(exits), part_params)
 
 
 def _params_by_part(params: Any) -> dict[str, int]:
-    counts = dict.fromkeys([*_PARTS, _TRAINING_HEADS], 0)
+    counts: dict[str, int] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        part = next((part for part, start in _PARTS.items() if re.match(start, name)), _TRAINING_HEADS)
-        counts[part] += math.prod(leaf.shape)
-    return counts
-
-
-def _classifier_cost(model: VideoClassifier, variables: Any) -> ModelCost:
-    shape = (1, model.num_candidates, model.image_size, model.image_size, 3)
-    video = jax.ShapeDtypeStruct(shape, model.dtype)
-
-    def predict(variables: Any, frames: jax.Array) -> jax.Array:
-        return cast(ModelOutput, model.apply(variables, VideoBatch(frames=frames))).logits
-
-    def encode(variables: Any, frames: jax.Array) -> jax.Array:
-        own = {collection: tree["encoder"] for collection, tree in variables.items() if "encoder" in tree}
-        return cast(FrameFeatures, model.encoder.apply(own, frames, False)).pooled
-
-    whole, encoder = (count_macs(function, variables, video) for function in (predict, encode))
-    params = {part: count_params(variables["params"][part]) for part in ("encoder", "classifier")}
-    return ModelCost({"encoder": encoder, "classifier": whole - encoder}, (whole,), params)
-
-
-def _pooled(features: FrameFeatures) -> jax.Array:
-    return features.pooled
+        part = _part_of(jax.tree_util.keystr(path, simple=True, separator="/")) or _TRAINING_HEADS
+        counts[part] = counts.get(part, 0) + math.prod(leaf.shape)
+    return {part: counts[part] for part in (*_PARTS, _TRAINING_HEADS) if part in counts}
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

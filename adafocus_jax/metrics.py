@@ -50,7 +50,8 @@ def mean_average_precision(
     num_classes = logits.shape[1]
     relevant = np.zeros((num_classes + 1, len(logits)), bool)
     relevant[labels, np.arange(len(logits))[:, None]] = True  # a −1 falls on the extra last row
-    scores = _log_softmax(logits).T
+    # Ranks as the softmax does, without ties where that rounds to 1 or underflows to 0.
+    scores = log_softmax(logits.astype(np.float64)).T
     per_class = np.array([_average_precision(scores[k], relevant[k]) for k in range(num_classes)])
     return MeanAveragePrecision(value=100.0 * float(per_class.mean()), per_class=100.0 * per_class)
 
@@ -93,10 +94,24 @@ def _average_precision(scores: np.ndarray, relevant: np.ndarray) -> float:
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks)) if len(ranks) else 0.0
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    # Ranks as the softmax does, but does not make ties of scores that round to 1 or underflow to 0.
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities over the last axis, in the dtype of ``logits``; finite where the softmax underflows.
+
+    >>> log_softmax(np.array([0.0, -1000.0])).tolist()
+    [0.0, -1000.0]
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, in float64.
+
+    >>> softmax(np.array([0.0, np.log(3)])).tolist()
+    [0.25, 0.75]
+    """
+    exponentials = np.exp(np.asarray(logits, np.float64) - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def _scored_rows(

@@ -20,8 +20,10 @@ Layout is channels last. A box is ``(top, left, height, width)`` in pixels of th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -125,31 +127,86 @@ class ModelOutput:
     """The loss takes frame-averaged logits and the last exit alone, instead of every frame and every exit."""
 
 
-@dataclass(frozen=True)
+class ClassScore(NamedTuple):
+    """A class and how probable it is."""
+
+    name: str
+    probability: float
+    """In [0, 1]."""
+
+
+_NOTHING, _NO_INDICES = partial(np.zeros, 0), partial(np.zeros, 0, int)
+
+
+@dataclass(frozen=True, eq=False)
 class VideoPrediction:
-    """One predicted video, on the host, with what the pictures need. All arrays are NumPy."""
+    """What a model says of one video, and what it looked at to say so. On the host: all arrays are NumPy.
+
+    Only what was computed up to the exit at which the video left is there: a video that left after the glance has no
+    focus frames, F = 0.
+    """
 
     name: str
     """Where the video came from: a path, or the name in its record."""
     classes: tuple[str, ...]
     """K class names."""
-    frames: np.ndarray
-    """``[N, H, W, 3]`` uint8: the candidate frames as the model saw them."""
-    times_sec: np.ndarray
+    exit: int = -1
+    """The exit at which it left, in 0…E−1; E−1 without early exit; −1 where there is an ``error``."""
+    exit_logits: np.ndarray = field(default_factory=partial(np.zeros, (0, 0)))
+    """``[X, K]`` float32, exit < X ≤ E: of the exits that were computed, cheapest first."""
+    exit_gflops: np.ndarray = field(default_factory=_NOTHING)
+    """``[E]`` cost of leaving at each exit of the model, in giga multiply-adds."""
+    frame_weights: np.ndarray = field(default_factory=_NOTHING)
+    """``[G]`` float32, sums to 1: the temporal policy; ``[0]`` where it did not run."""
+    glance_indices: np.ndarray = field(default_factory=_NO_INDICES)
+    """``[G]`` int in 0…N−1: candidates glanced at; the nearest in time where the glance is sampled separately."""
+    frame_indices: np.ndarray = field(default_factory=_NO_INDICES)
+    """``[F]`` int in 0…N−1, increasing: candidates that the local encoder saw patches of."""
+    boxes: np.ndarray = field(default_factory=partial(np.zeros, (0, 4)))
+    """``[F, 4]`` float32, pixels of ``frames``: top, left, height, width of each patch."""
+    candidate_numbers: np.ndarray = field(default_factory=_NO_INDICES)
+    """``[N]`` int: the number of each candidate among the frames of the video, from 0."""
+    candidate_times_sec: np.ndarray = field(default_factory=_NOTHING)
     """``[N]`` float: when each candidate stands in the video, in seconds."""
-    exit_logits: np.ndarray
-    """``[E, K]`` float32."""
-    frame_weights: np.ndarray
-    """``[G]`` float32."""
-    glance_indices: np.ndarray
-    """``[G]`` int: candidates glanced at."""
-    frame_indices: np.ndarray
-    """``[F]`` int: candidates chosen, increasing."""
-    boxes: np.ndarray
-    """``[F, 4]`` float32, pixels of ``frames``: top, left, height, width."""
-    exit_gflops: np.ndarray
-    """``[E]`` cost of leaving at each exit, in giga multiply-adds."""
-    exit_taken: int | None = None
-    """The exit where the stored thresholds let this video leave; None where no thresholds are stored."""
+    frames: np.ndarray | None = None
+    """``[N, H, W, 3]`` uint8: the candidates as the model saw them; None where they were not asked for."""
+    segment_sec: tuple[float, float] | None = None
+    """Start and end of the stretch of the video that this is a prediction of; None: all of it."""
+    seconds: float = math.nan
+    """From the moment its pixels were asked for to the prediction, waiting for other videos included."""
+    error: str | None = None
+    """Why there is no prediction."""
     extra: dict[str, object] = field(default_factory=dict)
-    """Free for callers, e.g. the true class or the true boxes of a made video."""
+    """Free for callers, e.g. the true class or the true boxes of a synthetic video."""
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """``[K]`` float64, sums to 1: softmax of the logits of the exit that was taken; ``[0]`` after an ``error``."""
+        return self.exit_probabilities[self.exit] if self.error is None else np.zeros(0)
+
+    @property
+    def exit_probabilities(self) -> np.ndarray:
+        """``[X, K]`` float64: softmax of the logits of every exit that was computed."""
+        logits = self.exit_logits.astype(np.float64)
+        scores = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    @property
+    def gflops(self) -> float:
+        """What this prediction cost, in giga multiply-adds; NaN after an ``error``."""
+        return float(self.exit_gflops[self.exit]) if self.error is None else math.nan
+
+    @property
+    def frame_numbers(self) -> np.ndarray:
+        """``[F]`` int: the numbers of the focus frames among the frames of the video, from 0."""
+        return self.candidate_numbers[self.frame_indices]
+
+    @property
+    def times_sec(self) -> np.ndarray:
+        """``[F]`` float: when each focus frame stands in the video, in seconds."""
+        return self.candidate_times_sec[self.frame_indices]
+
+    def top(self, count: int = 5) -> list[ClassScore]:
+        """The ``count`` most probable classes at the exit that was taken, the most probable first."""
+        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [ClassScore(self.classes[k], float(self.probabilities[k])) for k in best]

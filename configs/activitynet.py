@@ -22,7 +22,5 @@ from adafocus_jax.config import base_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = base_config("uni_adafocus", variant)
-    config.model.num_classes = 200
-    config.train.best_metric = "mAP"
+    config = base_config("uni_adafocus", variant, dataset="activitynet")
     return config

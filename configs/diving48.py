@@ -17,7 +17,7 @@ from adafocus_jax.config import base_config
 
 
 def get_config() -> ConfigDict:
-    config = base_config("uni_adafocus_tsm")
-    config.model.update(num_classes=48, num_focus=16)
+    config = base_config("uni_adafocus_tsm", dataset="diving48")
+    config.model.num_focus = 16
     config.data.scales = (1.0, 0.875, 0.75)
     return config

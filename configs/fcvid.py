@@ -22,10 +22,8 @@ from adafocus_jax.config import base_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = base_config("uni_adafocus", variant)
-    config.model.num_classes = 239
+    config = base_config("uni_adafocus", variant, dataset="fcvid")
     config.optimizer.lr = 0.004
     config.optimizer.reference_batch_size = config.train.batch_size = 64
     config.optimizer.weight_decay = 1e-4
-    config.train.best_metric = "mAP"
     return config

@@ -22,8 +22,6 @@ from adafocus_jax.config import base_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = base_config("uni_adafocus_tsm", variant)
-    config.model.num_classes = 27
-    config.data.flip = False
-    config.loss.norm_ratio = 0.25
+    config = base_config("uni_adafocus_tsm", variant, dataset="jester")
+    config.loss.weights.norm = 0.25
     return config

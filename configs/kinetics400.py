@@ -20,6 +20,5 @@ from adafocus_jax.config import base_config
 
 
 def get_config() -> ConfigDict:
-    config = base_config("uni_adafocus_x3d")
-    config.model.num_classes = 400
+    config = base_config("uni_adafocus_x3d", dataset="kinetics400")
     return config

@@ -22,9 +22,9 @@ from adafocus_jax.config import base_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = base_config("uni_adafocus", variant)
-    config.model.update(num_classes=200, head_dropout=0.1)
-    config.loss.norm_ratio = 0.75
+    config = base_config("uni_adafocus", variant, dataset="mini_kinetics")
+    config.model.head_dropout = 0.1
+    config.loss.weights.norm = 0.75
     config.optimizer.lr = 0.003
     config.optimizer.reference_batch_size = config.train.batch_size = 48
     config.optimizer.weight_decay = 1e-4

@@ -19,10 +19,9 @@ from adafocus_jax.config import base_config
 
 
 def get_config() -> ConfigDict:
-    config = base_config("uni_adafocus")
+    config = base_config("uni_adafocus", dataset="mri")
     config.model.update(num_focus=8, dropout=0.5, head_dropout=0.5)
-    config.data.update(flip=False, scales=(1.0, 0.875))
+    config.data.scales = (1.0, 0.875)
     config.optimizer.weight_decay = 1e-3
     config.train.batch_size = 16
-    config.train.best_metric = "mAP"
     return config

@@ -24,7 +24,5 @@ from adafocus_jax.config import base_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    config = base_config("uni_adafocus_tsm", variant)
-    config.model.num_classes = 174
-    config.data.flip = False
+    config = base_config("uni_adafocus_tsm", variant, dataset="something_v1")
     return config

@@ -17,7 +17,7 @@ from adafocus_jax.config import base_config
 
 
 def get_config() -> ConfigDict:
-    config = base_config("uni_adafocus_tsm")
-    config.model.update(num_classes=2, patch_size=96, num_focus=8)
+    config = base_config("uni_adafocus_tsm", dataset="violence")
+    config.model.update(patch_size=96, num_focus=8)
     config.train.batch_size = 16
     return config

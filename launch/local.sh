@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
-# Trains on all local devices, and starts again after a signal that a scheduler sends before it takes the machine.
-#   launch/local.sh configs/custom.py records/ runs/mine [--config.SETTING=VALUE ...]
-set -u
-config=$1 data=$2 workdir=$3
-shift 3
-while true; do
-  adafocus train --config "$config" --data "$data" --workdir "$workdir" "$@"
-  status=$?
-  [ "$status" -eq 143 ] || exit "$status"   # 143: stopped by SIGTERM after a checkpoint; anything else is final
-done
+# Trains in several processes of this machine, and again until it is done. Edit the settings, then run it.
+set -eu
+config=configs/custom.py data=records/ workdir=runs/mine
+processes=1        # of GPUs: at most one process per GPU
+
+exec adafocus launch local --processes "$processes" -- \
+  train --config "$config" --data "$data" --workdir "$workdir" "$@"

@@ -1,27 +1,64 @@
-"""Strict JAX, four simulated CPU devices, and where the golden numbers lie."""
+"""Strict JAX on four simulated CPU devices, one compilation cache for all processes of a run, the golden numbers."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-# Before JAX starts: several devices on one CPU, so that sharding is tested for real.
+# Before JAX starts, and for the processes that tests start too. Several devices, so that sharding is tested for real.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # what was compiled for another test must not matter
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Small programs take longer to compile than to run. With LLVM's optimizations off, these two compile a training step in
+# a seventh of the time. Tests of numbers or speed ask for the fixture `jit_as_for_use`.
+os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+# One cache per run, empty at first: pytest-xdist starts its workers with this environment.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="adafocus-test-programs-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-GOLDEN = Path(os.environ.get("ADAFOCUS_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
+# The same examples in every run, however slow the machine is.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
+GOLDEN = Path(__file__).parent / "golden"
+AS_FOR_USE = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
+
+
+@pytest.fixture(scope="session")
+def jit_as_for_use() -> Callable[..., Callable[..., object]]:
+    """``jax.jit`` with the compiler's defaults."""
+    return partial(jax.jit, compiler_options=AS_FOR_USE)
+
+
+@pytest.fixture(autouse=True)
+def _compile_as_before() -> Iterator[None]:
+    """A command that chooses where compiled programs are kept, or how they are compiled, chooses it for itself."""
+    folder = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
-    if not (GOLDEN / "ops.npz").is_file():
-        pytest.skip(f"no golden numbers at {GOLDEN} (set ADAFOCUS_GOLDEN)")
     return GOLDEN
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from flax.traverse_util import flatten_dict
 
 from adafocus_jax.config import (
     FREE_KEYS,
@@ -14,8 +15,9 @@ from adafocus_jax.config import (
     optimizer_options,
     train_options,
 )
-from adafocus_jax.data.sources import open_data
+from adafocus_jax.data.batches.sources import open_data
 from adafocus_jax.errors import UserError
+from adafocus_jax.losses import LOSS_WEIGHTS
 from adafocus_jax.models import init_variables
 from adafocus_jax.train.optimizer import assign_groups
 
@@ -55,7 +57,8 @@ def test_the_base_is_the_published_recipe(tmp_path):
         "local_head": {1.0},
         "classifier": {20.0},
     }
-    assert loss_function(settings).keywords == {"norm_ratio": 1.0, "kl_ratio": 0.0}
+    assert loss_function(settings).keywords == {"weights": dict(LOSS_WEIGHTS)}
+    assert (options.name, options.arguments, options.decay_steps) == ("sgd", {}, 0)
     assert train_options(settings, num_examples=10_024).num_steps == 50 * 10_024 // 32
     model = make_model(for_classes(settings, ["a"] * 200))
     assert (model.num_glance, model.num_candidates, model.num_focus, model.patch_size) == (16, 48, 16, 128)
@@ -135,6 +138,14 @@ def test_layer_factors_stand_in_front_of_the_groups(demo):
         ("--config.train.parallel=mpi", "choose pmap or shard_map"),
         ("--config.train.on_nan=ignore", "choose stop or skip"),
         ("--config.optimizer.layer_factors=a=fast", "layer_factors='a=fast' is not valid: give REGEX=FACTOR"),
+        ("--config.optimizer.name=sdg", "'sdg' is not valid: choose among sgd, adagrad"),
+        ("--config.optimizer.decay_steps=-1", "decay_steps=-1 is not valid: give 0 or more"),
+        ("--config.train.evaluators=('robust',)", "is not valid: choose among classification"),
+        ("--config.loss.weights.kl=-1", "loss weight kl=-1.0 is not valid: give 0 or more"),
+        (
+            "--config.plugins=('nowhere.encoders',)",
+            "no plugin 'nowhere.encoders': install it, or add its folder",
+        ),
         ("lr=1", "unknown argument 'lr=1': change the config with --config.KEY=VALUE"),
     ],
 )
@@ -167,7 +178,7 @@ def test_a_config_file_that_does_not_load_says_why(tmp_path, text, message):
 
 def test_only_what_reads_data_asks_for_them():
     data = load_config(str(CONFIGS / "demo.py"))["data"]
-    with pytest.raises(UserError, match="no data: give --data DIR"):
+    with pytest.raises(UserError, match="no data: give data=DIR"):
         open_data(data["dir"], data["train_split"])
 
 
@@ -192,5 +203,4 @@ def test_synchronised_norm_names_the_axis_of_the_step(demo):
 
 def test_free_keys_exist(demo):
     for path in FREE_KEYS:
-        section, key = path.split(".")
-        assert key in demo[section]
+        assert path in flatten_dict(demo, sep=".")

@@ -117,7 +117,7 @@ def test_is_the_published_recipe(name):
     factors = {name: group["factor"] for name, group in optimizer["groups"].items()}
     assert PUBLISHED[name] == (
         *(optimizer["lr"], optimizer["reference_batch_size"], optimizer["weight_decay"]),
-        *(settings["loss"]["norm_ratio"], factors["glance"], factors["spatial_policy"]),
+        *(settings["loss"]["weights"]["norm"], factors["glance"], factors["spatial_policy"]),
         *(factors.get("classifier"), model["dropout"], model["head_dropout"]),
         *(
             optimizer["clip_norm"] or None,

@@ -16,19 +16,32 @@ PACKAGE = "adafocus_jax"
 ROOT = Path(adafocus_jax.__file__).parent
 ORDER = (
     ("errors",),
+    ("plugins", "signals"),
     ("types",),
+    ("io", "lazy", "allocator"),
     ("ops",),
     ("models",),
     ("losses", "metrics", "flops"),
     ("early_exit",),
+    ("engine",),
+    # The wings of data: one video on disk, which videos there are, videos as records, making those, batches.
+    ("data.media",),
+    ("data.datasets",),
+    ("data.records",),
+    ("data.prepare",),
+    ("data.batches",),
     ("data",),
     ("checkpoint",),
     ("train",),
     ("evaluate",),
+    ("config",),
+    ("predict",),
+    ("export",),
     ("plan",),
     ("visualize",),
-    ("demo",),
-    ("config",),
+    ("demo", "benchmark", "serve", "testing"),
+    ("launch",),
+    ("sweep",),
     ("cli",),
     ("__main__",),
 )
@@ -88,7 +101,8 @@ def imports_of(path: Path, root: Path) -> list[Import]:
 def layer_of(dotted: str) -> str | None:
     """The layer of a dotted name of the package; None for the package itself and for other packages."""
     first, *rest = dotted.split(".")
-    return rest[0] if first == PACKAGE and rest and rest[0] in RANK else None
+    names = [".".join(rest[:length]) for length in (2, 1)] if first == PACKAGE and rest else []
+    return next((name for name in names if name in RANK), None)
 
 
 def is_within(dotted: str, parents: tuple[str, ...]) -> bool:
@@ -98,12 +112,14 @@ def is_within(dotted: str, parents: tuple[str, ...]) -> bool:
 def complaint(layer: str, imported: Import) -> str | None:
     """Why a module of ``layer`` ("" for the package's own __init__) may not import this."""
     target = layer_of(imported.target)
-    if layer == "" and target:
-        return "the package's __init__ imports none of its layers, or every data worker would load them"
-    if layer == "data" and not imported.lazy and is_within(imported.target, NOT_IN_WORKERS):
+    if layer == "":
+        why = "the package's __init__ imports none of its layers, or every data worker would load them"
+        return why if target and target != "lazy" else None
+    in_data = layer.partition(".")[0] == "data"
+    if in_data and not imported.lazy and is_within(imported.target, NOT_IN_WORKERS):
         return "data workers import this module and must not load JAX"
-    if layer == "data" and target == "models":
-        return "data and models know nothing of each other"
+    if in_data and target in ("models", "engine"):
+        return f"data and {target} know nothing of each other"
     if target and target != layer and RANK[target] >= RANK[layer]:
         return f"{layer} comes before {target}" if RANK[target] > RANK[layer] else "they stand side by side"
     return None
@@ -112,9 +128,10 @@ def complaint(layer: str, imported: Import) -> str | None:
 def violations(root: Path) -> Iterator[str]:
     for path in sorted(root.rglob("*.py")):
         place = path.relative_to(root.parent).as_posix()
-        layer = "" if path == root / "__init__.py" else path.relative_to(root).parts[0].removesuffix(".py")
-        if layer and layer not in RANK:
-            yield f"{place}: no such layer; give {layer} its place in ORDER"
+        layer = layer_of(module_name(path, root)) or ""
+        if not layer and path != root / "__init__.py":
+            first = path.relative_to(root).parts[0].removesuffix(".py")
+            yield f"{place}: no such layer; give {first} its place in ORDER"
             continue
         for imported in imports_of(path, root):
             if why := complaint(layer, imported):
@@ -160,6 +177,12 @@ def test_importing_the_data_package_starts_no_accelerator():
 @pytest.mark.parametrize(
     ("file", "source", "message"),
     [
+        (
+            "data/media/a.py",
+            "from adafocus_jax.data.records.reader import Record",
+            "data.media comes before data.records",
+        ),
+        ("data/batches/a.py", "import flax", "must not load JAX"),
         ("ops/a.py", "from adafocus_jax.models import create_model", "ops comes before models"),
         (
             "ops/a.py",
@@ -191,6 +214,7 @@ def test_a_planted_violation_is_named(tmp_path, file, source, message):
     ("file", "source"),
     [
         ("cli/a.py", "from adafocus_jax import __version__, config\nfrom adafocus_jax.train import loop"),
+        ("__init__.py", "from adafocus_jax.lazy import lazy_exports"),
         ("train/a.py", "from .b import c\nfrom . import b\nfrom adafocus_jax.train import b"),
         (
             "ops/a.py",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from adafocus_jax.errors import UserError
 from adafocus_jax.metrics import mean_average_precision, top_k_accuracy
 
-settings_ = settings(max_examples=60, deadline=None)
+settings_ = settings(max_examples=60)
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(1, 3), st.integers(0, 2**31))
 
 

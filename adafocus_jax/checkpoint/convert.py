@@ -23,8 +23,9 @@ from adafocus_jax.checkpoint.rules import (
     pretrained_heads,
     release_names,
 )
+from adafocus_jax.checkpoint.torch_files import unwrap_names
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import init_variables
+from adafocus_jax.models import variable_shapes
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +36,14 @@ LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-"""Our name of an array of a layer to PyTorch's."""
+"""Flax's name of a layer's array to PyTorch's."""
 COUNTER = "num_batches_tracked"
 IMAGENET_CLASSES = 1000
 HEADS = ("aux_fc", "aux_head.0", "new_fc", "head.projection", "fc", "classifier", "classifier.1")
-"""PyTorch's names of layers that end in a logit per class, one for each kind of model."""
+"""PyTorch's names of classification layers, one for each kind of model."""
 VARIANTS = {"classifier.global_mlp.": "uni_adafocus", ".base_model.": "uni_adafocus_tsm"}
 VARIANTS |= {".pathway0_": "uni_adafocus_x3d"}
-"""Part of a name that only one variant's checkpoints have."""
+"""Substring of names that occurs only in one variant's checkpoints."""
 
 
 def convert_state_dict(
@@ -51,8 +52,8 @@ def convert_state_dict(
     """Variables of ``model`` from a PyTorch state dict.
 
     A whole model takes the names of the authors' release, an encoder those of torchvision, timm, TSM or SlowFast,
-    whichever fit best; all may begin with ``module.``. What is ignored (counters of batch norm, ImageNet's own
-    classifiers) is logged.
+    whichever fit best; all may have those of wrappers before them. Ignored entries (batch-norm counters, ImageNet
+    classifiers) are logged.
 
     Args:
       state_dict: name to array, or whatever ``np.asarray`` takes.
@@ -68,7 +69,7 @@ def convert_state_dict(
     Raises:
       UserError: a name is missing or left over, or a shape differs; the first of each are listed.
     """
-    tensors = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    tensors = unwrap_names(state_dict)
     everything = shapes = _shapes(model)
     if part is not None:
         _require_part(model, part)
@@ -79,7 +80,7 @@ def convert_state_dict(
     heads = _head_places(tensors, everything, model, part) if part else {}
     taken = {name for place in heads.values() for name in place.names}
     if ignored := [name for name in best.ignored if name not in taken]:
-        log.info("ignored, of no use here: %s", _some(ignored))
+        log.info("ignored, as this model has no use for them: %s", _first_few(ignored))
     arrays = {path: place.read(tensors) for path, place in {**best.places, **heads}.items()}
     return unflatten_dict(arrays, sep="/")
 
@@ -87,13 +88,13 @@ def convert_state_dict(
 def to_state_dict(variables: Mapping[str, Any], model: nn.Module) -> dict[str, np.ndarray]:
     """The inverse of ``convert_state_dict``: every tensor of the authors' state dict, by its name.
 
-    What a model has no use for is filled in, so that PyTorch loads it strictly: counters of batch norm and ImageNet's
+    What this package does not keep is filled in, so that PyTorch loads it strictly: batch-norm counters and ImageNet
     classifiers are zero. A plain encoder gets the names of the code base that the authors took it from.
 
     Raises:
       UserError: ``variables`` are not those of ``model``.
     """
-    require_same_arrays(variables, jax.eval_shape(lambda: _initial(model)), "the variables")
+    require_same_arrays(variables, _variables(model), "the variables")
     arrays = {path: np.asarray(array) for path, array in flatten_dict(dict(variables), sep="/").items()}
     shapes = {path: array.shape for path, array in arrays.items()}
     names = _dialects(model, None, shapes)[0]
@@ -111,17 +112,17 @@ def to_state_dict(variables: Mapping[str, Any], model: nn.Module) -> dict[str, n
 
 
 def count_classes(state_dict: Mapping[str, Any]) -> int | None:
-    """K of the model that a PyTorch state dict is of; None if it has no classifier.
+    """The number of classes of a PyTorch state dict; None if it has no classifier.
 
     >>> count_classes({"module.conv1.weight": np.zeros((8, 3, 3, 3)), "module.fc.bias": np.zeros(10)})
     10
     """
-    biases = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    biases = unwrap_names(state_dict)
     return next((len(biases[f"{head}.bias"]) for head in HEADS if f"{head}.bias" in biases), None)
 
 
 def rearrange(array: np.ndarray, axes: str, wanted: str) -> np.ndarray:
-    """Puts axes into another order, and drops or inserts those of length one, which are written 1.
+    """Permutes axes, and drops or inserts axes of length one, which are written 1.
 
     >>> rearrange(np.zeros((64, 24, 3, 1)), "OID1", "D11IO").shape
     (3, 1, 1, 24, 64)
@@ -133,11 +134,11 @@ def rearrange(array: np.ndarray, axes: str, wanted: str) -> np.ndarray:
 
 
 class _Place(NamedTuple):
-    """Where one of our arrays lies in a state dict: one tensor, or one for each exit."""
+    """Where an array of this package is stored in a state dict: as one tensor, or as one per exit."""
 
     names: tuple[str, ...]
     axes: str
-    """Of each tensor there."""
+    """Axes of each tensor there."""
     ours: str
     shape: tuple[int, ...]
     """Ours."""
@@ -163,7 +164,7 @@ class _Place(NamedTuple):
 
 
 class _Fit:
-    """What is missing, left over or of another shape when a state dict is read by certain names."""
+    """How a state dict matches a set of names: what is missing, left over or of another shape."""
 
     def __init__(
         self, tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], names: Names
@@ -191,24 +192,24 @@ class _Fit:
     def require(self, model: nn.Module) -> None:
         """Raises UserError unless all fits."""
         complaints = [
-            f"{len(names)} {what} ({_some(names)})"
+            f"{len(names)} {what} ({_first_few(names)})"
             for names, what in ((self.missing, "missing"), (self.left_over, "left over"))
             if names
         ]
         if self.reshaped:
-            complaints.append(f"{len(self.reshaped)} of another shape ({_some(self.differences())})")
+            complaints.append(f"{len(self.reshaped)} of another shape ({_first_few(self.differences())})")
         if complaints:
             raise UserError(
                 f"the state dict does not fit {type(model).__name__}: {self._reason()}{'; '.join(complaints)}"
             )
 
     def _reason(self) -> str:
-        """The mistake behind the differences, where they tell it."""
+        """The likely cause of the differences, if they reveal it."""
         found, wanted = _variant(self.found), _variant(self.wanted)
         if found and wanted and found != wanted:
-            return f"it is of {found}, the model is {wanted}; "
+            return f"it belongs to {found}, the model is {wanted}; "
         if found and not wanted:
-            return f"it is of a whole {found}, not of an encoder; "
+            return f"it belongs to a whole {found}, not to an encoder; "
         if wanted and not found and len(self.missing) == len(self.wanted):
             return f"not one name is known; of an encoder alone, say which part ({' or '.join(ENCODERS)}); "
         classes = {(has[0], wants[0]) for has, wants in self.reshaped.values() if has[1:] == wants[1:]}
@@ -226,16 +227,16 @@ def _places(shapes: Mapping[str, tuple[int, ...]], names: Names) -> dict[str, _P
 def _head_places(
     tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], model: nn.Module, part: str
 ) -> dict[str, _Place]:
-    """Where the heads of ``part`` find what they start as, as far as shapes fit; says what fits and what does not."""
+    """Where the heads of ``part`` find their initial values, as far as shapes fit; logs what fits and what does not."""
     rules = pretrained_heads(getattr(model, part), part)
     own = {path: shape for path, shape in shapes.items() if any(r.name_of(_layer(path)) for r in rules)}
     fit = _Fit(tensors, own, Names(rules))
-    amiss = {*fit.missing, *fit.reshaped}
-    places = {path: place for path, place in fit.places.items() if amiss.isdisjoint(place.names)}
+    unusable = {*fit.missing, *fit.reshaped}
+    places = {path: place for path, place in fit.places.items() if unusable.isdisjoint(place.names)}
     for path, place in places.items():
-        log.info("its head comes along: %s to %s", place.names[0], path)
+        log.info("the classifier initialises a head: %s to %s", place.names[0], path)
     if fit.reshaped:
-        log.info("of its head stays behind: %s", "; ".join(fit.differences()))
+        log.info("not used of the classifier: %s", "; ".join(fit.differences()))
     return places
 
 
@@ -258,13 +259,13 @@ def _layer(path: str) -> str:
 
 
 def _dialects(model: nn.Module, part: str | None, shapes: Mapping[str, tuple[int, ...]]) -> list[Names]:
-    """The ways in which a state dict may name what is at the paths of ``shapes``."""
+    """The naming schemes that a state dict may use for the arrays at the paths of ``shapes``."""
     if part is not None:
         dialects = [names.within("", f"{part}/") for names in encoder_names(getattr(model, part))]
     elif hasattr(model, "global_encoder"):
-        dialects = [release_names(model, pooling="params/classifier/glance_hidden/kernel" in shapes)]
+        dialects = [release_names(model, shapes)]
     elif hasattr(model, "encoder"):
-        dialects = list(classifier_names(model.encoder))
+        dialects = list(classifier_names(model))
     else:
         dialects = list(encoder_names(model))
     if not dialects:
@@ -283,14 +284,15 @@ def _choice(parts: Sequence[str]) -> str:
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    tree = jax.eval_shape(lambda: _initial(model))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+    return {path: leaf.shape for path, leaf in flatten_dict(_variables(model), sep="/").items()}
 
 
-def _initial(model: Any) -> dict[str, Any]:
+def _variables(model: Any) -> dict[str, Any]:
+    """Shapes and dtypes of the variables of a model, or of a plain encoder."""
     if hasattr(model, "num_classes"):
-        return init_variables(model, jax.random.key(0))
-    return dict(model.init(jax.random.key(0), jnp.zeros((1, 2, 64, 64, 3)), False))
+        return variable_shapes(model)
+    frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
+    return dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), frames))
 
 
 def _is_ignored(name: str, head: Sequence[Rule]) -> bool:
@@ -303,6 +305,5 @@ def _variant(names: Mapping[str, Any]) -> str | None:
     return next(models, None) if any(name.startswith("global_CNN") for name in names) else None
 
 
-def _some(items: Sequence[str], most: int = 3) -> str:
-    """The first few."""
+def _first_few(items: Sequence[str], most: int = 3) -> str:
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

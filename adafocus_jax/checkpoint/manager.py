@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,11 +19,13 @@ import orbax.checkpoint as ocp
 from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from adafocus_jax.checkpoint.read import (
     CHECKSUM,
     CONFIG_FILE,
+    FOLDER,
+    METRICS,
     STATE,
     DamagedCheckpointError,
     checksum,
@@ -34,6 +37,7 @@ from adafocus_jax.checkpoint.read import (
     step_numbers,
 )
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import write_json
 
 log = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -42,10 +46,10 @@ State = TypeVar("State")
 class Checkpoints:
     """Saves and restores the state of the run that owns ``folder``.
 
-    Use it in a ``with`` block, or call ``close``: saving is asynchronous. A save that is killed half-way leaves
-    what was there; a checkpoint that turns out damaged is set aside, never deleted.
+    Use it in a ``with`` block, or call ``close``: saving is asynchronous. A save that is killed halfway leaves the
+    earlier checkpoints intact; a damaged checkpoint is set aside, never deleted.
 
-    Of several processes all make the same calls on one shared folder: process 0 writes, all restore.
+    All processes of a run make the same calls on one shared folder: process 0 writes, all restore.
     """
 
     def __init__(
@@ -54,37 +58,45 @@ class Checkpoints:
         config: Mapping[str, Any],
         *,
         free_keys: Collection[str] = (),
+        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        """Opens or makes ``folder`` for a run of ``config``.
+        """Opens or creates ``folder`` for a run of ``config``.
 
         Args:
           folder: ``WORKDIR/checkpoints``.
           config: the whole configuration, of what JSON can hold.
-          free_keys: dotted keys that may change when a run goes on.
+          free_keys: dotted keys that may change when a run is resumed.
+          complete: gives a stored configuration the keys that versions after its own added.
 
         Raises:
-          UserError: the folder belongs to a run of another configuration.
+          UserError: the folder belongs to a run of another configuration, or all its checkpoints are damaged.
         """
         self.folder = Path(folder).resolve()
-        self._adopt_config(dict(config), free_keys)
+        self._check_config(dict(config), free_keys, complete)
+        refuse_if_all_damaged(self.folder)
         for step in step_numbers(self.folder):
             try:
                 read_metrics(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
-        self._manager = ocp.CheckpointManager(self.folder, options=_options())
+        # It removes what a killed save left behind, and so makes room, before anything is written here.
+        self._manager = ocp.CheckpointManager(self.folder, options=_options(self.folder))
         self._saving: int | None = None
+        if jax.process_index() == 0 and not (
+            step_numbers(self.folder) and read_config(self.folder) == config
+        ):
+            try:
+                write_json(self.folder / CONFIG_FILE, config)
+            except OSError:
+                self._manager.close()
+                raise
 
-    def save(
-        self, step: int, state: Any, *, metrics: Mapping[str, float] | None = None, score: float | None = None
-    ) -> None:
+    def save(self, step: int, state: Any) -> None:
         """Writes ``state`` (NumPy arrays) in the background; returns when it need not stay as it is.
 
         Args:
-          step: updates done; a step that is saved already is left alone.
+          step: updates done; a step that was saved before is left alone.
           state: any pytree that flax can turn into dictionaries.
-          metrics: what evaluation measured at this step.
-          score: by which the best checkpoint is chosen, higher is better.
 
         Raises:
           UserError: this save or the one before could not be written, as on a full disk.
@@ -93,19 +105,34 @@ class Checkpoints:
             return
         tree = to_state_dict(state)
         tree = {**tree, CHECKSUM: np.asarray(checksum(tree), np.uint32)}
-        record = dict(metrics or {}) | ({} if score is None else {"score": score})
         with self._explained():
             self._manager.wait_until_finished()
         self._saving = step
         with self._explained():
-            self._manager.save(
-                step, args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(tree)}), metrics=record
-            )
+            self._manager.save(step, args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(tree)}))
+
+    def record(self, step: int, metrics: Mapping[str, float], *, score: float | None = None) -> None:
+        """Adds what evaluation measured to the checkpoint of ``step``, once that is written.
+
+        Args:
+          step: of the last ``save``.
+          metrics: name to number.
+          score: by which the best checkpoint is chosen, higher is better; None: this one is not.
+
+        Raises:
+          UserError: the checkpoint or the metrics could not be written, as on a full disk.
+        """
+        with self._explained():
+            self._manager.wait_until_finished()
+            if jax.process_index() == 0:
+                found = {**metrics} if score is None else {**metrics, "score": score}
+                write_json(self.folder / str(step) / METRICS / METRICS, found)
+        _wait_for_all(f"the metrics of step {step} are written")
 
     def restore_latest(self, expected: State) -> State | None:
-        """The newest state that can be read, NumPy arrays in the structure of ``expected``; None if there is none.
+        """The latest readable state, NumPy arrays in the structure of ``expected``; None if there is none.
 
-        A damaged checkpoint is set aside, which a warning says, and the one before it is taken.
+        A damaged checkpoint is set aside with a warning, and the one before it is used.
 
         Raises:
           UserError: the checkpoint's names, shapes or dtypes are not those of ``expected``; or all are damaged.
@@ -120,10 +147,7 @@ class Checkpoints:
                 continue
             require_same_arrays(tree, to_state_dict(expected), f"checkpoint {self.folder / str(step)}")
             return from_state_dict(expected, tree)
-        if steps:
-            raise UserError(
-                f"every checkpoint in {self.folder} is damaged and set aside: take another --workdir to start anew"
-            )
+        refuse_if_all_damaged(self.folder)
         return None
 
     @property
@@ -133,7 +157,7 @@ class Checkpoints:
 
     def metrics(self, step: int) -> dict[str, float]:
         """What was saved with ``step``, without the score."""
-        return {key: value for key, value in (self._manager.metrics(step) or {}).items() if key != "score"}
+        return {key: value for key, value in read_metrics(self.folder / str(step)).items() if key != "score"}
 
     def close(self) -> None:
         """Waits until all is on disk. Raises UserError where the last save could not be written."""
@@ -145,7 +169,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Names the step of a save that failed: Orbax tells of it later, by whatever tensorstore raised."""
+        """Names the step whose save failed: Orbax reports it late, with whatever tensorstore raised."""
         try:
             yield
         except jax.errors.JaxRuntimeError:  # of other processes, not of the disk
@@ -153,8 +177,8 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             kept = f"step {self.steps[-1]}" if self.steps else "the start"
             raise UserError(
-                f"the checkpoint of step {self._saving} could not be written ({one_line(error, 400)}): make room, and "
-                f"start again to go on from {kept}, which is untouched"
+                f"the checkpoint of step {self._saving} could not be written ({one_line(error, 400)}): free space "
+                f"and start again to resume from {kept}, which is intact"
             ) from error
 
     def __enter__(self) -> Checkpoints:
@@ -171,20 +195,21 @@ class Checkpoints:
             if error is None:  # else it may well hide what went wrong first
                 raise
 
-    def _adopt_config(self, config: dict[str, Any], free_keys: Collection[str]) -> None:
+    def _check_config(
+        self,
+        config: dict[str, Any],
+        free_keys: Collection[str],
+        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    ) -> None:
         path = self.folder / CONFIG_FILE
         if path.exists() and step_numbers(self.folder):  # without a checkpoint there is no run to lose
-            differing = differing_keys(read_config(self.folder), config, free_keys)
+            differing = differing_keys(complete(read_config(self.folder)), config, free_keys)
             if differing:
                 raise UserError(
-                    f"{self.folder.parent} holds a run of another config ({'; '.join(differing)}): "
-                    "take another --workdir, or the same config to resume"
+                    f"{self.folder.parent} holds a run of another config ({'; '.join(differing)}): take the same "
+                    f"config to resume (only {', '.join(sorted(free_keys)) or 'nothing'} may change), or another "
+                    f"workdir, where --init-from {self.folder.parent} starts from what this run has learned"
                 )
-        if jax.process_index() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
 
     def _set_aside(self, step: int, error: DamagedCheckpointError) -> None:
         _wait_for_all(f"all have seen that step {step} is damaged")
@@ -195,10 +220,38 @@ class Checkpoints:
         _wait_for_all(f"step {step} is set aside")
 
 
+def refuse_if_all_damaged(folder: Path) -> None:
+    """Raises UserError where ``folder`` holds no checkpoint any more, but some that were set aside as damaged."""
+    if _are_all_damaged(folder):
+        raise UserError(
+            f"every checkpoint in {folder} is damaged and set aside: take another workdir, or start_over=True to move "
+            "this run aside and begin a new one"
+        )
+
+
+def move_damaged_run(workdir: Path, names: Sequence[str]) -> None:
+    """Where all checkpoints in ``workdir`` are damaged, moves what the run left (``names``) to a folder of its own."""
+    if not _are_all_damaged(workdir / FOLDER):
+        return
+    _wait_for_all("all have seen that every checkpoint is damaged")
+    if jax.process_index() == 0:
+        target = workdir / f"damaged-run-{time.time_ns()}"
+        target.mkdir()
+        for name in names:
+            if (workdir / name).exists():
+                (workdir / name).rename(target / name)
+        log.warning("the run in %s, of which every checkpoint is damaged, lies in %s now", workdir, target)
+    _wait_for_all("the damaged run is moved aside")
+
+
+def _are_all_damaged(folder: Path) -> bool:
+    return not step_numbers(folder) and any(folder.glob("damaged-*"))
+
+
 def differing_keys(
     old: Mapping[str, Any], new: Mapping[str, Any], free_keys: Collection[str] = ()
 ) -> list[str]:
-    """What a run's configuration says and another does not, by dotted key, as JSON sees it.
+    """Differences between two configurations, by dotted key, after a round trip through JSON.
 
     >>> differing_keys({"a": {"b": [1, 2], "c": 0}}, {"a": {"b": (1, 2), "c": 3}})
     ['a.c is 0 there, 3 here']
@@ -217,15 +270,26 @@ def _wait_for_all(event: str) -> None:
         multihost_utils.sync_global_devices(event)
 
 
-def _options() -> ocp.CheckpointManagerOptions:
-    # Two of the latest, so that there is one to fall back on when the newest is damaged. The best has to be named
-    # twice: without best_fn Orbax does not write metrics, and the best would be unknown after a restart; with
-    # best_fn alone the latest is deleted when it is not the best.
-    keep = [LatestN(2), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
-    return ocp.CheckpointManagerOptions(
-        best_fn=_score, preservation_policy=AnyPreservationPolicy(keep), cleanup_tmp_directories=True
-    )
+def _options(folder: Path) -> ocp.CheckpointManagerOptions:
+    # Two of the latest, so that there is one to fall back on when the newest is damaged.
+    keep = AnyPreservationPolicy([LatestN(2), _Best(folder=folder)])
+    return ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
 
 
-def _score(metrics: Mapping[str, float]) -> float:
-    return float(metrics.get("score", -np.inf))
+@dataclass(kw_only=True)
+class _Best(PreservationPolicy):
+    """Keeps the step with the highest score. Orbax's BestN knows only metrics that are there when a step is saved."""
+
+    folder: Path
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        scores = [_score(self.folder / str(checkpoint.step)) for checkpoint in checkpoints]
+        best = max(scores, default=-np.inf)
+        last = max((place for place, score in enumerate(scores) if score == best > -np.inf), default=None)
+        return [place == last for place in range(len(scores))]
+
+
+def _score(step_folder: Path) -> float:
+    with contextlib.suppress(DamagedCheckpointError):
+        return read_metrics(step_folder).get("score", -np.inf)
+    return -np.inf

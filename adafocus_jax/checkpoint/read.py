@@ -46,7 +46,7 @@ class DamagedCheckpointError(Exception):
 
 
 def load_checkpoint(directory: str | os.PathLike[str], which: str = "best") -> LoadedCheckpoint:
-    """Reads the best or the latest checkpoint of a run; where it is damaged the next one, with a warning.
+    """Reads the best or the latest checkpoint of a run; if it is damaged, the next one, with a warning.
 
     Args:
       directory: a workdir of ``adafocus train``, its ``checkpoints`` folder, or the folder of one step.
@@ -61,7 +61,7 @@ def load_checkpoint(directory: str | os.PathLike[str], which: str = "best") -> L
         raise UserError(f"unknown checkpoint {which!r}: choose best or latest")
     steps = [step] if step is not None else _ranked_steps(folder, which)
     if not steps:
-        raise UserError(f"{folder} holds a configuration but no checkpoint yet: train further")
+        raise UserError(f"{folder} holds a configuration but no checkpoint yet: train longer")
     reasons = []
     for number in steps:
         try:
@@ -72,7 +72,7 @@ def load_checkpoint(directory: str | os.PathLike[str], which: str = "best") -> L
         else:
             return LoadedCheckpoint(config, {key: state[key] for key in ("params", "batch_stats")}, number)
     raise UserError(
-        f"no readable checkpoint in {directory} ({'; '.join(reasons)}): take another or train anew"
+        f"no readable checkpoint in {directory} ({'; '.join(reasons)}): use another run, or train again"
     )
 
 
@@ -101,17 +101,18 @@ def step_numbers(folder: Path) -> list[int]:
 
 
 def read_metrics(step_folder: Path) -> dict[str, float]:
-    """What was measured at this step, and ``score``, by which the best is found. Empty without evaluation.
+    """Metrics of the evaluation at this step, and ``score``, which ranks checkpoints. Empty without an evaluation.
 
     Raises:
       DamagedCheckpointError: the file is not what was written.
     """
     try:
-        return dict(json.loads((step_folder / METRICS / METRICS).read_text(encoding="utf-8")))
+        found = json.loads((step_folder / METRICS / METRICS).read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in found.items()}
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise DamagedCheckpointError(f"its metrics are not JSON: {one_line(error)}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedCheckpointError(f"its metrics are not numbers by name: {one_line(error)}") from error
 
 
 def read_step(step_folder: Path) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def read_step(step_folder: Path) -> dict[str, Any]:
     Raises:
       DamagedCheckpointError: something is missing, cut short or changed.
     """
-    # Orbax reads everything at once, and on damage fills the screen from several threads. So look first.
+    # Orbax reads everything at once, and on damage floods the log from several threads. So check first.
     try:
         store = {"driver": "ocdbt", "base": f"file://{(step_folder / STATE).resolve()}/"}
         opened = tensorstore.KvStore.open(store).result()
@@ -134,7 +135,7 @@ def read_step(step_folder: Path) -> dict[str, Any]:
     except Exception as error:  # Orbax and tensorstore raise whatever their formats' parsers do
         raise DamagedCheckpointError(one_line(error)) from error
     if int(state.pop(CHECKSUM)) != checksum(state):
-        raise DamagedCheckpointError("its numbers are not those that were saved")
+        raise DamagedCheckpointError("its values differ from those that were saved")
     return state
 
 
@@ -175,7 +176,7 @@ def _locate(path: Path) -> tuple[Path, int | None]:
     if path.resolve().name.isdecimal() and (parent / CONFIG_FILE).is_file():
         return parent, int(path.resolve().name)
     raise UserError(
-        f"{path} is not a checkpoint: give a --workdir of adafocus train, its {FOLDER} folder, or one step in it"
+        f"{path} is not a checkpoint: give the workdir of a training run, its {FOLDER} folder, or one step in it"
     )
 
 

@@ -7,13 +7,15 @@ E exits (one layer per exit there, stacked here), 1 an axis of length one. The f
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 
+from adafocus_jax.errors import UserError
 from adafocus_jax.models.layers import round_channels
 from adafocus_jax.models.mobilenet_v2 import MobileNetV2
 from adafocus_jax.models.resnet import ResNet
@@ -67,10 +69,13 @@ class Names(NamedTuple):
     rules: tuple[Rule, ...]
     head: tuple[Rule, ...] = ()
     """Of the classifier that its state dicts carry too and that is ignored, unless it is what is wanted."""
+    starts_heads: bool = False
+    """That classifier is what the heads of the encoder start as, where they are fine-tuned."""
 
     def within(self, name: str, path: str) -> Names:
         """The same within a larger module of that name and path."""
-        return Names(*(tuple(rule.within(name, path) for rule in rules) for rules in self))
+        rules, head = (tuple(rule.within(name, path) for rule in rows) for rows in (self.rules, self.head))
+        return Names(rules, head, self.starts_heads)
 
 
 RESNET = (
@@ -161,12 +166,12 @@ X3D_SLOWFAST_HEAD = (
     Rule("head.lin_5", "hidden", POINT_LINEAR),
     Rule("head.projection", "logits", LINEAR),
 )
-X3D_HEADS = {
+HEADS_OF = {
     "global_encoder": ("global_final_head", "global_head"),
     "local_encoder": ("local_final_head", "local_head"),
     "encoder": ("classifier",),
 }
-"""Part to the heads that start as its network's own; both of an encoder, as in the authors' release."""
+"""Part to the heads on its features."""
 
 ENCODERS = {"global_encoder": "global_CNN", "local_encoder": "local_CNN"}
 POLICIES: tuple[Rule, ...] = (
@@ -227,14 +232,30 @@ UNI_ADAFOCUS_X3D: tuple[Rule, ...] = (
 
 def encoder_names(encoder: nn.Module) -> tuple[Names, ...]:
     """How code bases name the layers of an encoder; first the one that the authors' release took it from."""
-    if isinstance(encoder, X3D):
-        return (Names(X3D_SLOWFAST, X3D_SLOWFAST_HEAD),)
-    if isinstance(encoder, ResNet):
-        plain = (Names(RESNET, (Rule("fc", "linear", LINEAR),)),)
-        return (_tsm_names(RESNET_SHIFTED), *plain) if encoder.shift else plain
-    if isinstance(encoder, MobileNetV2):
-        return tuple(_mobilenet_v2_names(encoder))
-    return ()
+    make = _REGISTERED.get(type(encoder))
+    return make(encoder) if make else ()
+
+
+def register_names(kind: type[nn.Module], names: Callable[[Any], tuple[Names, ...]]) -> None:
+    """Makes the encoders or heads of a class convertible from PyTorch's state dicts, and back.
+
+    Args:
+      kind: the class that was registered with ``register_encoder`` or ``register_head``.
+      names: from a module of the class to its names in each code base, the preferred one first. Paths and names
+        begin within the module. In a whole model, an encoder's names stand below ``global_CNN.`` and ``local_CNN.``,
+        those of a head below ``global_CNN_head.``, ``global_CNN_final_head.`` and likewise for ``local``; in a plain
+        classifier both stand as they are.
+
+    Raises:
+      UserError: the class has names already.
+    """
+    if _REGISTERED.setdefault(kind, names) is not names:
+        raise UserError(f"PyTorch's names of {kind.__name__} are registered already")
+
+
+def _resnet_names(encoder: ResNet) -> tuple[Names, ...]:
+    plain = (Names(RESNET, (Rule("fc", "linear", LINEAR),)),)
+    return (_tsm_names(RESNET_SHIFTED), *plain) if encoder.shift else plain
 
 
 def _tsm_names(rules: tuple[Rule, ...]) -> Names:
@@ -272,26 +293,49 @@ def _blocks(encoder: MobileNetV2) -> Iterator[tuple[int, int, bool]]:
             before = features
 
 
+_REGISTERED: dict[type[nn.Module], Callable[[Any], tuple[Names, ...]]] = {
+    ResNet: _resnet_names,
+    MobileNetV2: lambda encoder: tuple(_mobilenet_v2_names(encoder)),
+    X3D: lambda encoder: (Names(X3D_SLOWFAST, X3D_SLOWFAST_HEAD, starts_heads=True),),
+}
+"""Class of an encoder or a head to the names of its layers."""
+
+
 def pretrained_heads(encoder: nn.Module, part: str) -> tuple[Rule, ...]:
     """Rows of the heads of ``part`` that start as the head that its encoder was trained with: X3D's alone."""
-    heads = X3D_HEADS[part] if isinstance(encoder, X3D) else ()
-    return tuple(rule.within("", f"{head}/") for head in heads for rule in X3D_SLOWFAST_HEAD)
+    rows = [row for names in encoder_names(encoder) if names.starts_heads for row in names.head]
+    return tuple(row.within("", f"{head}/") for head in HEADS_OF[part] for row in rows)
 
 
-def classifier_names(encoder: nn.Module) -> Iterator[Names]:
-    """Of a plain classifier: the encoder's code base has a head of its own."""
-    for names in encoder_names(encoder):
-        head = [rule.within("", "classifier/") for rule in names.head]
+def classifier_names(model: Any) -> Iterator[Names]:
+    """Of a plain classifier: the encoder's code base has a head of its own, unless the head has names itself."""
+    own = [row.within("", "classifier/") for row in _head_rules(model)]
+    for names in encoder_names(model.encoder):
+        head = own or [row.within("", "classifier/") for row in names.head]
         yield Names((*names.within("", "encoder/").rules, *head))
 
 
-def release_names(model: nn.Module, pooling: bool) -> Names:
-    """The authors' names for a whole model of two encoders; ``pooling``: with an exit after every frame."""
-    tables = [UNI_ADAFOCUS if pooling else UNI_ADAFOCUS_TSM]
-    if isinstance(getattr(model, "global_encoder", None), X3D):
-        tables = [UNI_ADAFOCUS_X3D]
+def release_names(model: Any, shapes: Collection[str]) -> Names:
+    """The authors' names for a whole model of two encoders, and names in their manner for what they do not have.
+
+    Args:
+      model: says which encoders and head it has.
+      shapes: the paths of its variables.
+    """
+    pooling = "params/classifier/glance_hidden/kernel" in shapes
+    x3d_heads = "params/global_head/hidden/kernel" in shapes
+    tables = [UNI_ADAFOCUS if pooling else UNI_ADAFOCUS_X3D if x3d_heads else UNI_ADAFOCUS_TSM]
     for part, name in ENCODERS.items():
+        for head in HEADS_OF[part]:
+            within = head.replace(part.removesuffix("_encoder"), name, 1)
+            tables.insert(0, tuple(row.within(f"{within}.", f"{head}/") for row in _head_rules(model)))
         tables += [
             names.within(f"{name}.", f"{part}/").rules for names in encoder_names(getattr(model, part))[:1]
         ]
     return Names(tuple(itertools.chain(*tables)), UNI_ADAFOCUS_UNUSED if pooling else ())
+
+
+def _head_rules(model: Any) -> tuple[Rule, ...]:
+    kind: Any = model.head.func if isinstance(model.head, functools.partial) else model.head
+    make = _REGISTERED.get(kind)
+    return make(model.head(1))[0].rules if make else ()

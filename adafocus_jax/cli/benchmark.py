@@ -6,11 +6,12 @@ import argparse
 import importlib
 from typing import Any
 
-from adafocus_jax.cli.main import add_output_arguments
+from adafocus_jax.cli.output import add_output_arguments
 
 BENCHMARKS = {
-    "data": "reading: clips per second and core, against Pillow and the bare video decoder",
-    "train": "training: seconds to the first step, with and without compiled programs on disk, then its speed",
+    "data": "data loading: clips per second and core, against Pillow and the bare video decoder",
+    "inference": "inference: videos per second and latency, without early exit and at several budgets",
+    "train": "training: time to the first step with an empty and a warm compilation cache, then throughput",
 }
 """Benchmark to one-line help. Each is a module ``benchmark_WHAT`` with ``add_arguments(parser)`` and ``run(args)``."""
 

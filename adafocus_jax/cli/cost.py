@@ -8,13 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from adafocus_jax.cli.model_arguments import add_set_argument, model_arguments, set_model_arguments
+from adafocus_jax.cli.model_arguments import add_set_argument, model_arguments
 from adafocus_jax.config import base_config, check_config, make_model, read_config
+from adafocus_jax.config.base import DEFAULT_CLASSES, set_model_arguments
 from adafocus_jax.flops import ModelCost, model_cost
 from adafocus_jax.models import MODELS
-
-DEFAULT_CLASSES = 200
-"""Where neither the config nor ``--num-classes`` tells: those of ActivityNet and Mini-Kinetics."""
 
 _DESCRIPTION = f"""\
 Counts the multiply-adds of one video ("GFLOPs" in this literature) and the parameters of a model, part by part, and

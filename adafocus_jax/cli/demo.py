@@ -29,7 +29,7 @@ VIDEOS = 1000
 _DESCRIPTION = """\
 Runs everything once, on videos that it makes, and ends with a report: prepare, train, evaluate, predict.
 
-In each video a small striped figure is there for a fifth of the time; its colour shows at a glance, its stripes
+In each video a small striped figure is there for a quarter of the time; its colour shows at a glance, its stripes
 only in a patch of the full frame, and both together are the class. Since the truth is known, the report says how
 often the policies look at the right place and time. Takes a few minutes on two CPU cores. Started again in the same
 folder, it goes on where it stopped."""
@@ -93,5 +93,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _call(command: str, *words: object) -> Any:
     """Runs one command in this process, and shows it as a user would type it."""
     argv = [command, *map(str, words)]
-    Console().print(f"$ adafocus {shlex.join(argv)}", highlight=False, soft_wrap=True, style="cyan")
+    Console().print(
+        f"$ adafocus {shlex.join(argv)}", highlight=False, markup=False, soft_wrap=True, style="cyan"
+    )
     return run_command(argv)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +10,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adafocus_jax.cli.loading import (
-    TrainedModel,
-    add_checkpoint_arguments,
-    load_model,
-    open_split,
-    round_up_to_devices,
-)
-from adafocus_jax.cli.progress import counted
-from adafocus_jax.data.pipeline import eval_batches
-from adafocus_jax.data.sources import Source
-from adafocus_jax.early_exit import ExitCurve, write_curve_csv
-from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.evaluators import METRICS, classification, per_exit
-from adafocus_jax.evaluate.exits import solve_policies, store_policies, sweep_exits
-from adafocus_jax.evaluate.predict import Predictions, average_crops, make_predict_function, predict_split
-from adafocus_jax.flops import model_cost
-from adafocus_jax.models import VideoModel
-from adafocus_jax.types import VideoBatch
+from adafocus_jax.config import open_split
+from adafocus_jax.early_exit import write_curve_csv
+from adafocus_jax.evaluate.checkpoint import CROPS, CheckpointEvaluator
+from adafocus_jax.evaluate.evaluators import METRICS
+from adafocus_jax.evaluate.exits import store_policies
+from adafocus_jax.io import progress, writing
+from adafocus_jax.predict.loading import add_checkpoint_arguments, load_model
 from adafocus_jax.visualize.curves import Series, accuracy_cost
 from adafocus_jax.visualize.files import write_png
-from adafocus_jax.visualize.run import EVALUATION_FOLDER, write_figures
-
-CONTROLS = (("learned", "uniform"), ("random", "learned"), ("centre", "learned"), ("random", "uniform"))
-"""(spatial, temporal) of the controls: the same networks, one policy or both replaced."""
-
-CROPS = {1: (0.5,), 3: (0.5, 0.0, 1.0)}
-"""Places of the test crops along the width, the middle first."""
+from adafocus_jax.visualize.run import EVALUATION_FOLDER, PREDICTIONS_FILE, write_figures
 
 _DESCRIPTION = """\
 Scores a checkpoint on a split: top-1, top-5, mAP, and the metric that it was trained for at every exit.
 
 --crops 3 averages the logits of three crops of each video (left, middle, right), at three times the cost.
---early-exit solves exit thresholds on another split by both criteria, stores them beside the checkpoint with the
+--early-exit solves exit thresholds on another split by all criteria, stores them beside the checkpoint with the
 split's name (predict uses them), and writes the curve of quality against cost, with random and fixed exits.
 --controls also runs the model with random or centre patches and uniform frames, at the cost of the same networks."""
 
@@ -64,175 +46,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--crops", type=int, choices=CROPS, default=1, help="per video (default %(default)s)")
     add("--batch-size", type=int, default=32, help="videos at a time, over all devices (default %(default)s)")
     add("--workers", type=int, default=0, help="decoding processes; 0: threads (default %(default)s)")
-    add("--on-bad-record", choices=("fail", "skip"), default="fail", help="stop at a video that does not read, or "
+    add("--on-bad-record", choices=("fail", "skip"), default="fail", help="at a video that does not read: stop, or "
         "leave it out and say so (default %(default)s)")  # fmt: skip
     add("--controls", action="store_true", help="also score random and centre patches and uniform frames")
     add("--early-exit", action="store_true", help="solve thresholds, store them, write the curve")
     add("--calibration-split", default="train", help="what thresholds are solved on (default %(default)s)")
-    add(
-        "--metric",
-        choices=METRICS,
-        help="of the exits and the curve (default: what the checkpoint was chosen by)",
-    )
-    add(
-        "--out",
-        metavar="DIR",
-        help="where figures.json, predictions.npz and the curve go (default: the checkpoint's folder)",
-    )
+    text = "of the exits and the curve (default: what the checkpoint was chosen by)"
+    add("--metric", choices=METRICS, help=text)
+    text = "where figures.json, predictions.npz and the curve go (default: evaluation/ in the workdir)"
+    add("--out", metavar="DIR", help=text)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Scores, prints tables, writes files; returns the figures."""
-    trained = load_model(args)
-    args.metric = args.metric or trained.best_metric
+    trained = load_model(args.checkpoint, args.which)
+    metric = args.metric or trained.best_metric
     out = Path(args.out) if args.out else trained.folder.parent / EVALUATION_FOLDER
-    out.mkdir(parents=True, exist_ok=True)
-    found = _predict(trained, trained.model, args, args.split, "evaluating")
-    costs = args.crops * trained.exit_gflops
-    figures: dict[str, Any] = {
-        "split": args.split,
-        "videos": len(found.index),
-        "step": trained.checkpoint.step,
-        "crops": args.crops,
-    }
-    figures |= dict(classification(found)) | {"exits": dict(per_exit(found, args.metric))}
-    figures["gflops"] = float(costs[-1])
-    figures["exit_gflops"] = costs.tolist()
-    figures["num_candidates"] = trained.spec.num_candidates
-    _save_predictions(out / "predictions.npz", found)
-    _print_scores(args, figures)
+    evaluator = CheckpointEvaluator(
+        trained.model,
+        trained.checkpoint.variables,
+        trained.spec,
+        trained.classes,
+        crops=args.crops,
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        on_bad_record=args.on_bad_record,
+        watch=progress,
+    )
+    source = open_split(trained.data, args.split, args.data)
+    found = evaluator.predict(source, "evaluating")
+    figures = {"split": args.split, "crops": args.crops, "num_candidates": trained.spec.num_candidates}
+    figures |= {"videos": len(found.index), "step": trained.checkpoint.step}
+    figures |= evaluator.scores(found, metric, trained.checkpoint.config["train"]["evaluators"])
+    with writing(out / PREDICTIONS_FILE) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **vars(found))
+    _print_scores(figures, metric)
     if args.controls:
-        figures["controls"] = _score_controls(trained, args, figures)
+        figures["controls"] = evaluator.controls(source, figures)
+        _print_controls(figures["controls"])
     if args.early_exit:
-        figures["early_exit"] = _early_exit(trained, args, found, out)
+        calibration = open_split(trained.data, args.calibration_split, args.data)
+        curves, policies = evaluator.early_exit(found, calibration, args.calibration_split, metric)
+        series = [Series(curve.name, curve.gflops, curve.metric) for curve in curves]
+        write_curve_csv(out / "early_exit.csv", curves, metric_name=metric)
+        write_png(out / "early_exit.png", accuracy_cost(series, f"{metric} (%)"))
+        points = {curve.name: (curve.gflops.tolist(), curve.metric.tolist()) for curve in curves}
+        figures["early_exit"] = {name: {"gflops": x, metric: y} for name, (x, y) in points.items()}
+        if policies:
+            _print(f"exit thresholds stored in {store_policies(trained.folder, policies)}")
     write_figures(out, figures)
-    Console().print(f"written to {out}", highlight=False, soft_wrap=True)
+    _print(f"written to {out}")
     return figures
 
 
-def _predict(
-    trained: TrainedModel, model: VideoModel, args: argparse.Namespace, split: str, what: str
-) -> Predictions:
-    source = open_split(trained.data, split, args.data)
-    _check_classes(trained, source)
-    predict = make_predict_function(model, trained.checkpoint.variables)
-    size = round_up_to_devices(min(args.batch_size, len(source)))
-    reading = {"batch_size": size, "num_workers": args.workers, "on_bad_record": args.on_bad_record}
-    crops = []
-    with counted(len(source) * args.crops, what) as advance:
-        for place in CROPS[args.crops]:
-            batches = eval_batches(source, replace(trained.spec, place=place), **reading)
-            crops.append(predict_split(predict, (VideoBatch(**batch) for batch in batches), advance))
-    return average_crops(crops)
+def _print(line: str) -> None:
+    Console().print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _check_classes(trained: TrainedModel, source: Source) -> None:
-    if len(source.classes) > len(trained.classes):
-        raise UserError(
-            f"the data has {len(source.classes)} classes, the checkpoint {len(trained.classes)}: evaluate on the "
-            "classes that it was trained on"
-        )
-    if source.classes != trained.classes[: len(source.classes)]:
-        different = next(
-            k
-            for k, pair in enumerate(zip(source.classes, trained.classes, strict=False))
-            if len(set(pair)) > 1
-        )
-        raise UserError(
-            f"class {different} is {source.classes[different]!r} in the data and "
-            f"{trained.classes[different]!r} in the checkpoint: prepare the data with the checkpoint's class file"
-        )
-
-
-def _save_predictions(path: Path, found: Predictions) -> None:
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **vars(found))
-    partial.replace(path)
-
-
-def _print_scores(args: argparse.Namespace, figures: dict[str, Any]) -> None:
-    table = Table(title=f"{args.split}: {figures['videos']} videos, checkpoint of step {figures['step']}")
-    for name in ("top1", "top5", "mAP", "gflops"):
-        table.add_column(name if name == "gflops" else f"{name} %", justify="right")
-    table.add_row(
-        *(
-            f"{figures[name]:.3g}" if name == "gflops" else f"{figures[name]:.1f}"
-            for name in ("top1", "top5", "mAP", "gflops")
-        )
-    )
+def _print_scores(figures: dict[str, Any], metric: str) -> None:
+    title = f"{figures['split']}: {figures['videos']} videos, checkpoint of step {figures['step']}"
+    scores = {name: figures[name] for name in METRICS}
+    table = Table(*(f"{name} %" for name in scores), "gflops", title=title)
+    table.add_row(*(f"{value:.1f}" for value in scores.values()), f"{figures['gflops']:.3g}")
     Console().print(table)
-    Console().print(
-        f"{args.metric} % by exit: " + " ".join(f"{value:.0f}" for value in figures["exits"].values()),
-        highlight=False,
-    )
+    _print(f"{metric} % by exit: " + " ".join(f"{value:.0f}" for value in figures["exits"].values()))
 
 
-def _score_controls(
-    trained: TrainedModel, args: argparse.Namespace, learned: dict[str, Any]
-) -> list[dict[str, Any]]:
-    rows = [
-        {
-            "spatial": "learned",
-            "temporal": "learned",
-            "top1": learned["top1"],
-            "mAP": learned["mAP"],
-            "gflops": learned["gflops"],
-        }
-    ]
-    for spatial, temporal in CONTROLS:
-        model = trained.model.clone(spatial=spatial, temporal=temporal)
-        scores = dict(
-            classification(
-                _predict(trained, model, args, args.split, f"{spatial} patches, {temporal} frames")
-            )
-        )
-        cost = args.crops * float(model_cost(model).exit_gflops[-1])
-        rows.append(
-            {
-                "spatial": spatial,
-                "temporal": temporal,
-                "top1": scores["top1"],
-                "mAP": scores["mAP"],
-                "gflops": cost,
-            }
-        )
-    table = Table(
-        "patches",
-        "frames",
-        "top-1 %",
-        "mAP %",
-        title="What the policies are worth: same encoders, same patches",
-    )
+def _print_controls(rows: list[dict[str, Any]]) -> None:
+    title = "What the policies are worth: same encoders, same patches"
+    table = Table("patches", "frames", "top-1 %", "mAP %", title=title)
     for row in rows:
         table.add_row(row["spatial"], row["temporal"], f"{row['top1']:.1f}", f"{row['mAP']:.1f}")
     Console().print(table)
-    return rows
-
-
-def _early_exit(
-    trained: TrainedModel, args: argparse.Namespace, found: Predictions, out: Path
-) -> dict[str, Any]:
-    calibration = _predict(
-        trained, trained.model, args, args.calibration_split, f"calibrating on {args.calibration_split}"
-    )
-
-    costs = args.crops * trained.exit_gflops
-
-    def metric(logits: np.ndarray) -> float:
-        return METRICS[args.metric](logits, found.labels)
-
-    curves = sweep_exits(calibration, found, costs, metric)
-    write_curve_csv(out / "early_exit.csv", curves, metric_name=args.metric)
-    write_png(out / "early_exit.png", accuracy_cost(curve_series(curves), f"{args.metric} (%)"))
-    # The scores of averaged crops are not those of the single crop that predict looks at.
-    if args.crops == 1:
-        path = store_policies(trained.folder, solve_policies(calibration, costs, args.calibration_split))
-        Console().print(f"exit thresholds stored in {path}", highlight=False, soft_wrap=True)
-    return {
-        curve.name: {"gflops": curve.gflops.tolist(), args.metric: curve.metric.tolist()} for curve in curves
-    }
-
-
-def curve_series(curves: list[ExitCurve]) -> list[Series]:
-    """The curves as the plot takes them."""
-    return [Series(curve.name, curve.gflops, curve.metric) for curve in curves]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Mapping
 from typing import Any
-
-from ml_collections import ConfigDict
 
 from adafocus_jax.errors import UserError
 
@@ -42,17 +39,3 @@ def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             arguments[name] = text
     return arguments
-
-
-def set_model_arguments(config: ConfigDict, arguments: Mapping[str, Any]) -> None:
-    """Puts ``arguments`` into ``config.model``.
-
-    Raises:
-      UserError: a value of another type.
-    """
-    for name, value in arguments.items():
-        try:
-            with config.unlocked():  # a name that the model does not know is the model's to refuse
-                config.model[name] = value
-        except (TypeError, ValueError) as error:
-            raise UserError(f"--set {name}={value}: {' '.join(str(error).split())}") from error

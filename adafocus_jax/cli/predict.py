@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from adafocus_jax.cli.loading import add_checkpoint_arguments, load_model, round_up_to_devices
-from adafocus_jax.cli.progress import counted
-from adafocus_jax.data.decode import read_video
-from adafocus_jax.early_exit.thresholds import CRITERIA
+from adafocus_jax.data.datasets.entries import ReadOptions
+from adafocus_jax.early_exit import BUDGET_FRAC, CRITERIA
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import BUDGET_FRAC, choose_policy, stored_policies
-from adafocus_jax.evaluate.predict import make_predict_function
-from adafocus_jax.evaluate.videos import predict_videos, summary
-from adafocus_jax.types import VideoPrediction
-from adafocus_jax.visualize.curves import class_scores, temporal_weights
-from adafocus_jax.visualize.files import write_png
-from adafocus_jax.visualize.frames import contact_sheet
-from adafocus_jax.visualize.overlay import FrameCrop, write_overlay
+from adafocus_jax.io import progress
+from adafocus_jax.predict.exit_policy import default_budget
+from adafocus_jax.predict.inputs import STANDARD_INPUT, expand_videos
+from adafocus_jax.predict.loading import add_checkpoint_arguments
+from adafocus_jax.predict.predictor import Predictor
+from adafocus_jax.predict.results import as_entry, as_text, csv_rows, json_lines
+from adafocus_jax.visualize.pictures import PictureFolder
 
 log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
-Classifies videos with a trained checkpoint and prints the five most probable classes of each.
+Classifies videos with a trained checkpoint, a line for each as soon as it is done. One that does not read does not stop
+the others; the command then ends with status 1.
 
---draw writes, per video, NAME-frames.png (candidate frames, the chosen ones, their boxes and patches), NAME-weights.png
-(the temporal policy over time) and NAME-exits.png (class scores per exit, and where the video would have left);
---overlay also NAME-overlay.mp4, the video with the boxes drawn. Where adafocus evaluate --early-exit has stored exit
-thresholds, each video is also told the exit at which --budget and --criterion would have let it leave."""
+VIDEO is a video file, a folder of frames, a NIfTI volume, a folder of any of these, a pattern (quoted), @FILE (a text
+file with a path per line), or - (such lines from standard input). --jsonl writes objects of video, top, exit, gflops,
+frames (numbers of the focus frames), seconds (their times), boxes (top, left, height, width in pixels of the square
+frame that the model sees), ms; or video and error. --window predicts stretches of long videos, or of a live --stream,
+each with its start and end in seconds; of a stream, what is not predicted in time is dropped.
+
+Where adafocus evaluate --early-exit has stored exit thresholds, videos leave early, within --budget on average; the
+classes are those of the exit that was taken. --draw writes NAME-frames.png (candidate and chosen frames, boxes,
+patches), NAME-weights.png (the temporal policy, where it ran) and NAME-exits.png (class scores per exit), or with
+--window NAME-timeline.png; --overlay also NAME-overlay.mp4, the playing video with all of this."""
 
 _EPILOG = """\
 examples:
-  adafocus predict --checkpoint runs/mine clip.mp4
-  adafocus predict --checkpoint runs/mine clip.mp4 --budget 0.5 --criterion entropy
-  adafocus predict --checkpoint runs/mine videos/*.mp4 --draw pictures/ --overlay --json predictions.json"""
+  adafocus predict --checkpoint runs/mine clip.mp4 frames/ brain.nii.gz --draw pictures/ --overlay
+  adafocus predict --checkpoint runs/mine 'videos/**/*.mp4' --budget 0.5 --jsonl predictions.jsonl
+  find videos -name '*.mp4' | adafocus predict --checkpoint runs/mine - --jsonl - | head
+  adafocus predict --checkpoint runs/mine --stream rtsp://camera/live --window 4 --stride 1 --jsonl -
+  adafocus predict --checkpoint runs/mine match.mp4 --window 4 --stride 2 --csv events.csv --draw pictures/"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,71 +49,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add_checkpoint_arguments(parser)
     add = parser.add_argument
-    add("videos", nargs="+", metavar="VIDEO", help="video files")
+    add("videos", nargs="*", metavar="VIDEO", help="what to classify")
+    add("--list", metavar="FILE", help="a text file with a path per line, the same as @FILE")
+    add("--jsonl", metavar="FILE", help="write a JSON object per video as they come (- for standard output)")
+    add("--csv", metavar="FILE", help="write a row per video as they come")
+    add("--top", type=int, default=5, help="classes to name (default %(default)s)")
+    exits = parser.add_mutually_exclusive_group()
+    text = f"mean cost: share of the full cost, or 9.5G (default: {BUDGET_FRAC} where thresholds are stored)"
+    exits.add_argument("--budget", metavar="SHARE|GFLOPS", help=text)
+    exits.add_argument("--exit-share", type=float, metavar="Q", help="take the thresholds solved for this q")
+    exits.add_argument("--no-early-exit", action="store_true", help="run every video to the last exit")
+    add("--criterion", choices=CRITERIA, default="confidence", help="exit criterion (default %(default)s)")
+    add("--window", type=float, metavar="SEC", help="predict stretches of this length, over time")
+    add("--stride", type=float, metavar="SEC", help="from one stretch to the next (default: --window)")
+    text = "in place of VIDEO: a live stream (rtsp, http, udp) or /dev/video0, until stopped"
+    add("--stream", metavar="ADDRESS", help=text)
     add("--draw", metavar="DIR", help="write pictures of what the model looked at")
     add("--overlay", action="store_true", help="with --draw: also write the video with boxes drawn")
-    add("--budget", type=float, default=BUDGET_FRAC, metavar="SHARE", help="of the full cost that the stored exit "
-        "thresholds may spend on average (default %(default)s)")  # fmt: skip
-    add("--criterion", choices=CRITERIA, default="confidence", help="how sure is sure (default %(default)s)")
-    add("--top", type=int, default=5, help="classes to name (default %(default)s)")
+    text = "of folders of frames (default %(default)s)"
+    add("--frame-rate", type=float, default=ReadOptions.frame_rate, metavar="FPS", help=text)
+    add("--axis", type=int, default=ReadOptions.axis, help="of volumes (default %(default)s)")
 
 
-def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Predicts, prints a table, draws; returns one entry per video. A video that fails does not stop the others."""
-    if args.overlay and not args.draw:
-        raise UserError("--overlay needs --draw DIR, the folder to write it to")
-    trained = load_model(args)
-    predict = make_predict_function(trained.model, trained.checkpoint.variables)
-    solved, batch_size = stored_policies(trained.folder), round_up_to_devices(1)
-    policy = choose_policy(solved, args.criterion, args.budget) if solved else None
-    entries, failures = [], []
-    table = Table("video", *(f"top {k + 1}" for k in range(min(args.top, len(trained.classes)))))
-    with counted(len(args.videos), "predicting") as advance:
-        for path in args.videos:
-            try:
-                (found,) = predict_videos(
-                    predict,
-                    [path],
-                    trained.spec,
-                    trained.classes,
-                    trained.exit_gflops,
-                    policy,
-                    batch_size=batch_size,
-                )
-                entries.append(summary(found, args.top))
-                if args.draw:
-                    entries[-1]["pictures"] = draw(
-                        found, path, Path(args.draw), trained.spec.short_side, args.overlay
-                    )
-            except UserError as error:
-                if args.debug or len(args.videos) == 1:
-                    raise
-                failures.append(str(error))
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Predicts, prints a line per video, writes; ``status`` is 1 where a video failed."""
+    words = [*args.videos, *([f"@{args.list}"] if args.list else [])]
+    _check(args, words)
+    free = args.budget is None and args.exit_share is None and not args.no_early_exit
+    budget = default_budget(args.checkpoint) if free else args.budget
+    load = {"which": args.which, "budget": budget, "exit_share": args.exit_share, "criterion": args.criterion}
+    load["options"] = ReadOptions(args.frame_rate, args.axis)
+    predictor = Predictor.load(args.checkpoint, **load)
+    videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
+    total = None if args.window or not isinstance(videos, list) else len(videos)
+    entries, failed = [], 0
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(to) for to in (json_lines(args.jsonl), csv_rows(args.csv, args.top))]
+        pictures = PictureFolder(args.draw, predictor.spec, predictor.options) if args.draw else None
+        stack.enter_context(pictures or contextlib.nullcontext())
+        advance = stack.enter_context(progress("predicting", total, "windows" if args.window else "videos"))
+        if args.stream:
+            predictions = predictor.stream(args.stream, args.window, args.stride)
+        elif args.window:
+            predictions = predictor.windows(videos, args.window, args.stride)
+        else:
+            predictions = predictor(videos, keep_frames=pictures is not None)
+        for found in predictions:
+            entry = as_entry(found, args.top)
+            if found.error is not None:
+                failed += 1
+                log.error("%s", as_text(found))
+            elif args.jsonl != "-" and args.csv != "-":
+                print(as_text(found, args.top), flush=True)
+            if pictures and found.error is None:
+                entry["pictures"] = pictures.write(found, overlay=args.overlay)
+            for write in writers:
+                write(entry)
+            entries += [entry] if args.json else []
             advance(1)
-    for entry in entries:
-        table.add_row(entry["video"], *(f"{top['class']} {top['probability']:.0%}" for top in entry["top"]))
-    if entries:
-        Console().print(table)
-    if failures:
-        raise UserError(f"{len(failures)} of {len(args.videos)} videos failed: {'; '.join(failures)}")
-    return entries
+    return {"videos": entries, "failed": failed, "status": 1 if failed else 0}
 
 
-def draw(found: VideoPrediction, path: str, folder: Path, short_side: int, overlay: bool) -> list[str]:
-    """Writes the pictures of one video; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(path).stem
-    pictures = {"frames": contact_sheet, "weights": temporal_weights, "exits": class_scores}
-    written = []
-    for name, picture in pictures.items():
-        written.append(str(folder / f"{stem}-{name}.png"))
-        write_png(written[-1], picture(found))
-    if overlay:
-        video = read_video(path)
-        height, width = video.frames[0].shape[:2]
-        scale = min(height, width) / short_side
-        side = found.frames.shape[1] * scale
-        crop = FrameCrop((height - side) / 2, (width - side) / 2, scale)
-        written.append(str(folder / f"{stem}-overlay.mp4"))
-        write_overlay(written[-1], video.frames, video.fps, found, crop)
-    return written
+def _check(args: argparse.Namespace, words: list[str]) -> None:
+    if bool(words) == bool(args.stream):
+        raise UserError("give videos: files, folders, patterns, @FILE or -; or else one --stream ADDRESS")
+    if args.overlay and (not args.draw or args.window):
+        raise UserError("--overlay needs --draw DIR, the folder to write it to, and no --window")
+    if (args.stream and (args.draw or not args.window)) or (args.stride and not args.window):
+        raise UserError(
+            "--stride and --stream need --window SEC, the length of a stretch; a stream takes no --draw"
+        )

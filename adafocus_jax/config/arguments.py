@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from adafocus_jax.config.checks import layer_groups
-from adafocus_jax.data.annotations import mirrored_labels
-from adafocus_jax.data.clips import ClipSpec
+from adafocus_jax.data.batches.clips import ClipSpec
+from adafocus_jax.data.batches.sources import Source, open_data
+from adafocus_jax.data.datasets.mirrored import mirrored_labels
+from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.losses import uni_adafocus_loss
 from adafocus_jax.models import VideoModel, create_model
-from adafocus_jax.models.adafocus import AdaFocus
+from adafocus_jax.plugins import import_plugins
 from adafocus_jax.train.loop import TrainOptions
 from adafocus_jax.train.optimizer import OptimizerOptions, ParamGroup
 from adafocus_jax.train.step import AXIS, LossFunction
@@ -23,7 +25,8 @@ from adafocus_jax.types import VideoBatch
 
 
 def make_model(settings: Mapping[str, Any]) -> VideoModel:
-    """The model of completed settings, or of those saved beside a checkpoint."""
+    """The model of settings with the data's classes, or of those saved beside a checkpoint. Imports their plugins."""
+    import_plugins(settings.get("plugins", ()))
     norm_axis = AXIS if settings["train"]["sync_batch_norm"] else None
     return create_model(**settings["model"], norm_axis=norm_axis)
 
@@ -34,12 +37,18 @@ def clip_spec(settings: Mapping[str, Any], model: VideoModel) -> ClipSpec:
     return ClipSpec(
         num_candidates=model.num_candidates,
         image_size=model.image_size,
-        num_glance=model.num_glance if isinstance(model, AdaFocus) and model.separate_glance else None,
+        num_glance=model.num_separate_glance,
         resize=data["resize"] or None,
-        flip=data["flip"],
+        flip=data["flip"] in (None, True),
         flip_labels=mirrored_labels(settings["classes"]) if data["flip_labels"] else None,
         scales=tuple(data["scales"]),
     )
+
+
+def open_split(data: Mapping[str, Any], split: str, path: str | None = None) -> Source:
+    """Opens a split by the ``data`` part of a run's configuration; ``path``: in place of its ``dir``."""
+    cache = CacheOptions(data["cache_dir"], data["cache_gb"])
+    return open_data(path or data["dir"], split, val_fraction=data["val_fraction"], cache=cache)
 
 
 def batch_shapes(spec: ClipSpec, batch_size: int) -> VideoBatch:
@@ -57,7 +66,7 @@ def batch_shapes(spec: ClipSpec, batch_size: int) -> VideoBatch:
 
 def loss_function(settings: Mapping[str, Any]) -> LossFunction:
     """The loss with its weights."""
-    return partial(uni_adafocus_loss, **settings["loss"])
+    return partial(uni_adafocus_loss, weights=settings["loss"]["weights"])
 
 
 def optimizer_options(settings: Mapping[str, Any]) -> OptimizerOptions:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from adafocus_jax.errors import UserError
-from adafocus_jax.train.optimizer import ParamGroup
+from adafocus_jax.evaluate.evaluators import EVALUATORS
+from adafocus_jax.losses import check_loss_weights
+from adafocus_jax.train.optimizer import OPTIMIZERS, ParamGroup
 
 
 def layer_groups(text: str) -> list[ParamGroup]:
@@ -29,6 +32,10 @@ def _is_regex(text: str) -> bool:
     except re.error:
         return False
     return True
+
+
+def _are_in(names: Collection[str], value: str | Sequence[str]) -> bool:
+    return all(name in names for name in ([value] if isinstance(value, str) else value))
 
 
 def _is_layer_factors(text: str) -> bool:
@@ -81,8 +88,7 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.on_bad_record": (lambda x: x in ("fail", "skip"), "choose fail or skip"),
     "data.max_bad_frac": _FRACTION,
     "data.val_fraction": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
-    "loss.norm_ratio": _AT_LEAST_0,
-    "loss.kl_ratio": _AT_LEAST_0,
+    "optimizer.decay_steps": _AT_LEAST_0,
     "optimizer.lr": _POSITIVE,
     "optimizer.reference_batch_size": _AT_LEAST_1,
     "optimizer.momentum": (lambda x: 0 <= x < 1, "give 0 or more and less than 1"),
@@ -111,6 +117,9 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
 def check_values(settings: Mapping[str, Any]) -> None:
     """Raises UserError for a value out of range."""
     rules = dict(_VALID)
+    check_loss_weights(settings["loss"]["weights"])
+    for path, names in (("optimizer.name", OPTIMIZERS), ("train.evaluators", EVALUATORS)):
+        rules[path] = (partial(_are_in, names), f"choose among {', '.join(names)}")
     for name in settings["optimizer"]["groups"]:
         rules[f"optimizer.groups.{name}.factor"] = _AT_LEAST_0
         rules[f"optimizer.groups.{name}.delay_frac"] = _FRACTION

@@ -12,8 +12,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from adafocus_jax.config.checks import check_keys, check_values
-from adafocus_jax.data.storage import absolute
+from adafocus_jax.data.records.storage import absolute
 from adafocus_jax.errors import UserError
+from adafocus_jax.plugins import import_plugins
 
 
 def load_config(file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -62,14 +63,23 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
     if rest:
         raise UserError(f"unknown argument {rest[0]!r}: change the config with --config.KEY=VALUE")
     settings = dict(json.loads(json.dumps(values.config.to_dict())))
+    import_plugins(settings["plugins"])
     for section, key in (("data", "dir"), ("init", "checkpoint")):
         settings[section][key] = absolute(settings[section][key])
     check_values(settings)
     return settings
 
 
-def for_classes(settings: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """The settings completed by the data's class names, under ``classes``, and their number.
+def for_classes(
+    settings: Mapping[str, Any], classes: Sequence[str], traits: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The settings completed by what the data say: class names, under ``classes``, and what was left open.
+
+    Args:
+      settings: of ``load_config``.
+      classes: K class names.
+      traits: those of the ``Source``, which hold where ``data.flip`` and ``train.best_metric`` are not given; without
+        them clips are mirrored, and top-1 chooses the best checkpoint.
 
     Raises:
       UserError: the config asks for another number of classes.
@@ -80,8 +90,14 @@ def for_classes(settings: Mapping[str, Any], classes: Sequence[str]) -> dict[str
             f"config.model.num_classes is {wanted}, but {settings['data']['dir']} has {len(classes)} classes: "
             "leave it at 0 to take those of the data"
         )
+    data, train, traits = dict(settings["data"]), dict(settings["train"]), traits or {}
+    if data["flip"] is None:
+        data["flip"] = bool(traits.get("flip", True) or data["flip_labels"])
+    train["best_metric"] = train["best_metric"] or traits.get("metric", "top1")
     return {
         **settings,
         "model": {**settings["model"], "num_classes": len(classes)},
+        "data": data,
+        "train": train,
         "classes": list(classes),
     }

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.batches.single import Clip
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask
-from adafocus_jax.evaluate.exits import choose_policy, stored_policies
+from adafocus_jax.early_exit import choose_policy
+from adafocus_jax.evaluate.exits import stored_policies
 from adafocus_jax.evaluate.predict import Predictions
-from adafocus_jax.evaluate.videos import video_prediction
+from adafocus_jax.predict.videos import video_prediction
 from adafocus_jax.types import VideoPrediction
 from adafocus_jax.visualize.run import EVALUATION_FOLDER
 
@@ -61,8 +63,7 @@ def read_outcome(videos: Path, records: Path, workdir: Path, figures: Mapping[st
     shown = video_prediction(
         names[row],
         source.classes,
-        np.stack([record.frame(int(i)) for i in at]),
-        record.times_sec[at],
+        Clip(np.stack([record.frame(int(i)) for i in at]), record.times_sec[at], at, None),
         found,
         row,
         np.asarray(figures["exit_gflops"]),

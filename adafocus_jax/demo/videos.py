@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
+from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.errors import UserError
-from adafocus_jax.visualize.files import write_bytes, write_mp4
+from adafocus_jax.io import progress as progress_bar
+from adafocus_jax.io import write_text
+from adafocus_jax.visualize.files import write_mp4
 
 SPLITS = ("train", "test")
 
@@ -149,11 +149,16 @@ def write_videos(
         Video(task, seed, split, i) for split, count in zip(SPLITS, counts, strict=True) for i in range(count)
     ]
     missing = [video for video in videos if not (root / video.split / video.name).exists()]
-    done: Iterable[None] = _write_all(root, missing, workers or os.cpu_count() or 1)
-    for _ in _show(done, len(missing)) if progress else done:
-        pass
+    done = _write_all(root, missing, workers or os.cpu_count() or 1)
+    with (
+        progress_bar("writing synthetic videos", len(missing))
+        if progress
+        else nullcontext(lambda _: None) as advance
+    ):
+        for _ in done:
+            advance(1)
     truth = {video.name: {"label": video.label, "boxes": figure_boxes(video)} for video in videos}
-    write_bytes(root / "truth.json", json.dumps(truth).encode())
+    write_text(root / "truth.json", json.dumps(truth))
 
 
 def figure_boxes(video: Video) -> list[list[float] | None]:
@@ -252,7 +257,7 @@ def _claim(root: Path, arguments: dict[str, object]) -> None:
     marker, text = root / "task.json", json.dumps(arguments, indent=2)
     if marker.exists() and marker.read_text() != text:
         raise UserError(f"{root} holds made videos of other arguments (see {marker}): give another folder")
-    write_bytes(marker, text.encode())
+    write_text(marker, text)
 
 
 def _write_all(root: Path, videos: list[Video], workers: int) -> Iterator[None]:
@@ -260,34 +265,9 @@ def _write_all(root: Path, videos: list[Video], workers: int) -> Iterator[None]:
         yield from map(partial(_write_one, root), videos)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         yield from pool.map(partial(_write_one, root), videos, chunksize=4)
-
-
-def _start_worker() -> None:
-    """Ctrl-C is left to the parent, which ends its workers; when the parent is killed, they go too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _write_one(root: Path, video: Video) -> None:
     write_mp4(root / video.split / video.name, render(video), video.task.fps, crf=video.task.crf)
-
-
-def _show(done: Iterable[None], total: int) -> Iterator[None]:
-    """One bar on a terminal; elsewhere a line at every tenth."""
-    console, label = Console(stderr=True), "made videos"
-    if console.is_terminal:
-        yield from track(done, label, total, console=console)
-        return
-    for count, item in enumerate(done, 1):
-        yield item
-        if count * 10 // total != (count - 1) * 10 // total:
-            console.print(f"{label}: {count}/{total}", highlight=False)

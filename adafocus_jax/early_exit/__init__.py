@@ -1,5 +1,7 @@
 """Early exit: videos leave at the first classifier that is sure enough."""
 
+from adafocus_jax.early_exit.budgets import BUDGET_FRAC, choose_policy, parse_budget
+from adafocus_jax.early_exit.criteria import CRITERIA, Criterion, exit_scores, register_criterion
 from adafocus_jax.early_exit.curves import (
     ExitCurve,
     early_exit_curve,
@@ -10,8 +12,8 @@ from adafocus_jax.early_exit.curves import (
 from adafocus_jax.early_exit.thresholds import (
     ExitPolicy,
     assign_exits,
-    exit_scores,
     exit_shares,
+    midway_thresholds,
     policies_from_json,
     policies_to_json,
     solve_policy,
@@ -19,16 +21,23 @@ from adafocus_jax.early_exit.thresholds import (
 )
 
 __all__ = [
+    "BUDGET_FRAC",
+    "CRITERIA",
+    "Criterion",
     "ExitCurve",
     "ExitPolicy",
     "assign_exits",
+    "choose_policy",
     "early_exit_curve",
     "exit_scores",
     "exit_shares",
     "fixed_exit_curve",
+    "midway_thresholds",
+    "parse_budget",
     "policies_from_json",
     "policies_to_json",
     "random_exit_curve",
+    "register_criterion",
     "solve_policy",
     "solve_thresholds",
     "write_curve_csv",

@@ -6,17 +6,17 @@ by lot; ``fixed_exit_curve`` lets all leave at the same exit. These are plain ar
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from adafocus_jax.early_exit.thresholds import assign_exits, exit_scores, solve_thresholds
+from adafocus_jax.early_exit.criteria import exit_scores
+from adafocus_jax.early_exit.thresholds import assign_exits, solve_thresholds
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import writing
 
 Metric = Callable[[np.ndarray], float]
 """From the ``[n, K]`` logits with which the videos left, in their order, to a number such as mAP in %."""
@@ -114,21 +114,15 @@ def write_curve_csv(path: str | Path, curves: Sequence[ExitCurve], *, metric_nam
     Raises:
       UserError: a place that cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "w", newline="", encoding="utf-8") as file:
+        with writing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             num_exits = curves[0].shares.shape[1]
             writer.writerow(["curve", "q", "gflops", metric_name, *(f"share_{k}" for k in range(num_exits))])
             for curve in curves:
                 writer.writerows(_rows(curve))
-        os.replace(partial, path)
     except OSError as error:
         raise UserError(f"cannot write the curve to {path} ({error.strerror}): give another place") from error
-    finally:
-        with contextlib.suppress(OSError):  # gone after the replacement
-            partial.unlink()
 
 
 def _rows(curve: ExitCurve) -> list[list[object]]:

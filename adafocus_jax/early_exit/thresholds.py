@@ -1,4 +1,4 @@
-"""Where a video leaves: exit scores, thresholds solved on a calibration split, the policy that holds them.
+"""Where a video leaves: thresholds solved on a calibration split, the policy that holds them.
 
 Exits are in order of cost. A video leaves at the first exit whose score reaches the exit's threshold, and the
 last exit takes everyone (paper, section on early exit; numbers as in the authors' release).
@@ -7,35 +7,19 @@ last exit takes everyone (paper, section on early exit; numbers as in the author
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from adafocus_jax.early_exit.criteria import check_criterion, check_scores, exit_scores
 from adafocus_jax.errors import UserError
 
 NOBODY = 1e8
 """Threshold of an exit at which no one leaves (finite, so that it can be stored as JSON)."""
 EVERYBODY = -1e8
 """Threshold of the last exit."""
-
-
-def _confidence(logits: np.ndarray) -> np.ndarray:
-    return logits.max(axis=-1)
-
-
-def _negative_entropy(logits: np.ndarray) -> np.ndarray:
-    # From the log-softmax: p · log p is then 0, not NaN, where p underflows to 0.
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return (np.exp(log_p) * log_p).sum(axis=-1)
-
-
-CRITERIA: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "confidence": _confidence,
-    "entropy": _negative_entropy,
-}
-"""How sure an exit is, ``[n, K]`` to ``[n]``: the largest raw logit, or ``Σ p log p`` of the softmax."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +38,25 @@ class ExitPolicy:
     """Videos in that split."""
     cost_frac: float
     """Mean cost of those videos as a share of the full cost, in (0, 1]."""
+    serving_thresholds: tuple[float, ...] = ()
+    """E float32 values, midway between the score of the last calibration video that leaves and that of the first that
+    stays: the same exits on that split, also when a score is computed with another rounding. Empty in files of
+    earlier versions."""
+    exit_shares: tuple[float, ...] = ()
+    """E shares of the calibration videos, summing to 1: what leaves at each exit unless the videos have changed."""
 
     def __post_init__(self) -> None:
-        _check_criterion(self.criterion)
-        if len(self.thresholds) < 2 or not np.isfinite(self.thresholds).all():
-            raise UserError(
-                f"exit thresholds {self.thresholds}: give two or more finite numbers, one per exit"
-            )
+        check_criterion(self.criterion)
+        for thresholds in (self.thresholds, self.serving):
+            if len(thresholds) != max(2, len(self.thresholds)) or not np.isfinite(thresholds).all():
+                raise UserError(
+                    f"exit thresholds {thresholds}: give two or more finite numbers, one per exit"
+                )
+
+    @property
+    def serving(self) -> tuple[float, ...]:
+        """The thresholds to serve with."""
+        return self.serving_thresholds or self.thresholds
 
     def assign(self, exit_logits: np.ndarray) -> np.ndarray:
         """The exit, 0…E−1, at which each video leaves: ``[n, E, K]`` logits to ``[n]`` int."""
@@ -80,12 +76,14 @@ def policies_from_json(text: str) -> tuple[ExitPolicy, ...]:
       UserError: text that is no such list.
     """
     try:
-        listed = [
-            {**fields, "thresholds": tuple(map(float, fields["thresholds"]))} for fields in json.loads(text)
-        ]
-        return tuple(ExitPolicy(**fields) for fields in listed)
+        return tuple(ExitPolicy(**_with_tuples(fields)) for fields in json.loads(text))
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"not stored early-exit policies ({error}): solve the thresholds again") from error
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    lists = ("thresholds", "serving_thresholds", "exit_shares")
+    return fields | {name: tuple(map(float, fields[name])) for name in lists if name in fields}
 
 
 def solve_policy(
@@ -94,42 +92,17 @@ def solve_policy(
     """The policy of share ``q``, solved on the ``[n, E, K]`` logits of ``calibration_split``; costs ``[E]``."""
     scores = exit_scores(exit_logits, criterion)
     thresholds = solve_thresholds(scores, q)
-    cost_frac = float(np.mean(exit_gflops[assign_exits(scores, thresholds)]) / exit_gflops[-1])
+    exits = assign_exits(scores, thresholds)
     return ExitPolicy(
-        criterion, tuple(thresholds.tolist()), float(q), calibration_split, len(exit_logits), cost_frac
+        criterion,
+        tuple(thresholds.tolist()),
+        float(q),
+        calibration_split,
+        num_calibration=len(exit_logits),
+        cost_frac=float(np.mean(exit_gflops[exits]) / exit_gflops[-1]),
+        serving_thresholds=tuple(midway_thresholds(scores, thresholds).tolist()),
+        exit_shares=tuple((np.bincount(exits, minlength=scores.shape[1]) / len(exits)).tolist()),
     )
-
-
-def exit_scores(logits: np.ndarray, criterion: str) -> np.ndarray:
-    """How sure each exit is of each video; higher leaves earlier.
-
-    Args:
-      logits: ``[n, E, K]`` float, unnormalised, cheapest exit first.
-      criterion: ``confidence``, the largest raw logit, or ``entropy``, ``Σ p log p ≤ 0`` of the softmax.
-
-    Returns:
-      ``[n, E]`` float32.
-
-    Raises:
-      UserError: an unknown criterion, fewer than 2 exits, or logits that are not finite.
-
-    Example:
-      >>> exit_scores(np.array([[[1.0, 3.0], [0.0, 0.0]]]), "confidence").tolist()
-      [[3.0, 0.0]]
-    """
-    _check_criterion(criterion)
-    logits = np.asarray(logits)
-    if logits.ndim != 3 or logits.shape[1] < 2:
-        raise UserError(
-            f"exit logits of shape {logits.shape}: early exit needs [videos, exits, classes], 2 exits or more"
-        )
-    # One exit at a time: a large split times exits times classes is gigabytes, and needs no second copy.
-    with np.errstate(invalid="ignore"):  # answered by the check
-        scores = np.stack(
-            [CRITERIA[criterion](exit_.astype(np.float32)) for exit_ in logits.swapaxes(0, 1)], axis=1
-        )
-    _check_scores(scores)
-    return scores
 
 
 def exit_shares(q: float, num_exits: int) -> np.ndarray:
@@ -186,7 +159,7 @@ def solve_thresholds(calibration_scores: np.ndarray, q: float) -> np.ndarray:
         raise UserError(
             f"calibration scores of shape {scores.shape}: solving thresholds needs one video or more"
         )
-    _check_scores(scores)
+    check_scores(scores)
     num_videos, num_exits = scores.shape
     # The product in float32, as the authors': float64 would floor 300 · 0.9 (q = 0.1) to 269.
     counts = np.floor(np.float32(num_videos) * exit_shares(q, num_exits)).astype(int)
@@ -199,6 +172,33 @@ def solve_thresholds(calibration_scores: np.ndarray, q: float) -> np.ndarray:
             thresholds[k] = scores[leaving[-1], k]
     thresholds[-1] = EVERYBODY
     return thresholds
+
+
+def midway_thresholds(calibration_scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Thresholds with the same exits on the calibration split, as far from every score there as they can be.
+
+    ``solve_thresholds`` puts a threshold on the score of a calibration video, where the last digit decides; this one
+    lies midway between that score and the largest among the videos that stay.
+
+    Args:
+      calibration_scores: ``[n, E]`` from ``exit_scores``.
+      thresholds: ``[E]``, solved on them.
+
+    Returns:
+      ``[E]`` float32; those of exits at which no one leaves or no one stays are as given.
+
+    Example:
+      >>> midway_thresholds(np.array([[3.0, 0.0], [2.0, 0.0], [1.0, 0.0]]), np.array([2.0, -1e8])).tolist()
+      [1.5, -100000000.0]
+    """
+    scores, midway = np.asarray(calibration_scores, np.float32), np.array(thresholds, np.float32)
+    exits = assign_exits(scores, midway)
+    for k in range(len(midway) - 1):
+        leaving, staying = scores[exits == k, k], scores[exits > k, k]
+        if len(leaving) and len(staying):
+            middle = np.float32((float(leaving.min()) + float(staying.max())) / 2)
+            midway[k] = max(middle, np.nextafter(staying.max(), np.float32(np.inf)))
+    return midway
 
 
 def assign_exits(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -223,21 +223,7 @@ def assign_exits(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         raise UserError(
             f"exit thresholds {thresholds.shape} for scores {scores.shape}: give one per exit of this model"
         )
-    _check_scores(scores)
+    check_scores(scores)
     reached = scores >= thresholds
     reached[:, -1] = True
     return reached.argmax(axis=1)
-
-
-def _check_criterion(criterion: str) -> None:
-    if criterion not in CRITERIA:
-        raise UserError(f"unknown early-exit criterion {criterion!r}: choose from {', '.join(CRITERIA)}")
-
-
-def _check_scores(scores: np.ndarray) -> None:
-    bad = np.argwhere(~np.isfinite(scores))
-    if len(bad):
-        raise UserError(
-            f"exit scores are not finite, first at video {bad[0][0]}, exit {bad[0][1]}: the model diverged, "
-            "use an earlier checkpoint"
-        )

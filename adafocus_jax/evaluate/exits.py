@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adafocus_jax.early_exit import (
+    CRITERIA,
     ExitCurve,
     ExitPolicy,
     early_exit_curve,
@@ -19,13 +20,11 @@ from adafocus_jax.early_exit import (
     solve_policy,
 )
 from adafocus_jax.early_exit.curves import SWEEP, Metric
-from adafocus_jax.early_exit.thresholds import CRITERIA
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
+from adafocus_jax.io import write_text
 
 POLICY_FILE = "early_exit.json"
-BUDGET_FRAC = 0.75
-"""Share of the full cost to spend on average where nothing else is asked for."""
 
 
 def usable_exits(predictions: Predictions) -> np.ndarray:
@@ -36,7 +35,7 @@ def usable_exits(predictions: Predictions) -> np.ndarray:
 def sweep_exits(
     calibration: Predictions, test: Predictions, exit_gflops: np.ndarray, metric: Metric
 ) -> list[ExitCurve]:
-    """Curves of both criteria, of random exits at the same shares, and of one exit for all.
+    """Curves of all criteria, of random exits at the same shares, and of one exit for all.
 
     Args:
       calibration: what the thresholds are solved on.
@@ -67,38 +66,25 @@ def solve_policies(
     )
 
 
-def choose_policy(
-    policies: Iterable[ExitPolicy], criterion: str = "confidence", budget_frac: float = BUDGET_FRAC
-) -> ExitPolicy:
-    """The policy that spends the most of ``budget_frac`` of the full cost, on average over the calibration videos.
-
-    Raises:
-      UserError: ``budget_frac`` is outside (0, 1], or below what the cheapest policy spends.
-    """
-    if not 0 < budget_frac <= 1:
-        raise UserError(
-            f"early-exit budget {budget_frac}: give a share of the full cost, above 0 and up to 1"
-        )
-    by_cost = sorted((p for p in policies if p.criterion == criterion), key=lambda policy: policy.cost_frac)
-    affordable = [policy for policy in by_cost if policy.cost_frac <= budget_frac]
-    if not affordable:
-        raise UserError(
-            f"early-exit budget {budget_frac}: leaving as early as possible by {criterion} already takes "
-            f"{by_cost[0].cost_frac:.2f} of the full cost; give that much or more"
-        )
-    return affordable[-1]
-
-
 def store_policies(folder: str | os.PathLike[str], policies: Iterable[ExitPolicy]) -> Path:
     """Writes the policies beside the checkpoints in ``folder``, for ``predict`` to find; returns their path."""
     path = Path(folder) / POLICY_FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(policies_to_json(policies), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, policies_to_json(policies))
     return path
 
 
 def stored_policies(folder: str | os.PathLike[str]) -> tuple[ExitPolicy, ...]:
-    """The policies beside the checkpoints in ``folder``; none if they were never solved."""
+    """The policies beside the checkpoints in ``folder``; none if they were never solved.
+
+    Raises:
+      UserError: the file is damaged.
+    """
     path = Path(folder) / POLICY_FILE
-    return policies_from_json(path.read_text(encoding="utf-8")) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    try:
+        return policies_from_json(path.read_text(encoding="utf-8"))
+    except (UserError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is damaged: {error}; adafocus evaluate --early-exit makes it anew"
+        ) from error

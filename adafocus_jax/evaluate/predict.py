@@ -52,6 +52,12 @@ def average_crops(crops: Sequence[Predictions]) -> Predictions:
     return replace(crops[0], exit_logits=logits)
 
 
+def round_up_to_devices(batch_size: int) -> int:
+    """The least multiple of the number of local devices that holds ``batch_size`` videos."""
+    devices = jax.local_device_count()
+    return -(-batch_size // devices) * devices
+
+
 PredictFunction = Callable[[VideoBatch, int], ModelOutput]
 """From a batch on the host and its number to the model's output, sharded over the local devices."""
 
@@ -103,7 +109,7 @@ def predict_split(
     Args:
       predict: of ``make_predict_function``.
       batches: NumPy batches with ``labels``, ``mask`` and ``index``.
-      progress: told after each batch how many videos it held.
+      progress: called after each batch with the number of its videos.
 
     Raises:
       UserError: there are no videos, or a logit is not finite.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from flax import struct
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.models.draws import policy_draws
 from adafocus_jax.models.heads import LinearHead
 from adafocus_jax.models.layers import BatchNorm, Dense
-from adafocus_jax.models.policies import SpatialPolicy, TemporalPolicy, interpolate_actions
+from adafocus_jax.models.policies import SpatialPolicy, TemporalPolicy, control_actions, interpolate_actions
+from adafocus_jax.models.sizes import size_complaints
+from adafocus_jax.models.stages import Glance, GlanceExits, Policies, Stage
 from adafocus_jax.ops.frame_selection import select_frames, straight_through_gate, straight_through_pixels
 from adafocus_jax.ops.normalize import normalize_frames
 from adafocus_jax.ops.patch_crop import CropMethod, boxes_from_actions, crop_patches
@@ -32,42 +35,10 @@ TemporalMode = Literal["learned", "uniform", "random"]
 TemporalEstimator = Literal["exact", "monte_carlo", "straight_through"]
 
 
-@struct.dataclass
-class GlanceExits:
-    """What a classifier makes of the glance."""
-
-    memory: Array
-    """Whatever the exits along the focus frames read again, leading axis ``B``."""
-    exit_logits: Array
-    """``[B, E, K]``: the exits along the glance."""
-
-
-@struct.dataclass
-class Glance:
-    """What the glance yields: all that the choice of frames and boxes rests on."""
-
-    memory: Array
-    """Of ``GlanceExits``."""
-    features: Array
-    """``[B, G, D]``."""
-    exit_logits: Array
-    """``[B, E, K]``: of ``GlanceExits``."""
-    global_logits: Array
-    """``[B, G, K]``: the per-frame head."""
-    frame_logits: Array
-    """``[B, G]``: temporal policy, before the softmax."""
-    actions: Array
-    """``[B, G or 1, 4]``."""
-    spatial_logits: Array | None
-    """``[B, K]``; None when boxes are not learned."""
-    indices: Array | None
-    """``[B, G]`` candidates glanced at; None when the glance came separately."""
-
-
 class AdaFocus(nn.Module):
     """The way of a video through glance, policies and focus. Subclasses say how it is classified.
 
-    A subclass defines ``setup_exits``, ``glance_exits`` and ``focus_exits``, and the class constants below.
+    A subclass defines ``setup_exits``, ``glance_exits``, ``focus_exits`` and ``stages``, and the class constants below.
     """
 
     separate_glance: ClassVar[bool]
@@ -78,6 +49,8 @@ class AdaFocus(nn.Module):
     """The temporal policy's loss reaches the global encoder and its per-frame head."""
     average_frames: ClassVar[bool]
     """Trained on frame-averaged logits and on the last exit alone, instead of on every frame and exit."""
+    candidates_per_focus: ClassVar[int | None] = None
+    """N / F where another ``num_focus`` brings its ``num_candidates`` along."""
 
     num_classes: int
     global_encoder: nn.Module
@@ -147,13 +120,12 @@ class AdaFocus(nn.Module):
         only for random controls. Training takes ``draws`` (see ``sample_draws``), updates ``batch_stats`` and runs the
         focus part twice on the same frames: with learned and with random boxes, together as one batch.
         """
-        if draws is None and (
-            train or "random" in (self.spatial, self.temporal) or self.spatial == "gaussian"
-        ):
+        if draws is None and (train or self.draws_in_evaluation):
             raise ValueError("training and random policies need draws: sample_draws(rng, model, batch_size)")
         glance = self.glance(batch, train, draws)
-        indices, gate, positions = self.choose_frames(glance, train, draws)
-        boxes = self.choose_boxes(glance, indices)
+        policies = self.policies(glance.features, glance.maps, train, draws)
+        indices, gate, positions = self.choose_frames(policies, train, draws)
+        boxes = self.choose_boxes(policies, indices)
         passes = [boxes]
         if train and draws is not None and draws.positions is not None and not self.whole_frames:
             passes.append(self._random_boxes(boxes, draws.positions))
@@ -168,12 +140,12 @@ class AdaFocus(nn.Module):
             exit_logits=learned.exit_logits,
             global_logits=glance.global_logits,
             local_logits=learned.local_logits,
-            temporal_logits=self._temporal_logits(glance, draws),
-            spatial_logits=glance.spatial_logits,
-            frame_weights=jax.nn.softmax(glance.frame_logits, axis=-1),
+            temporal_logits=self._temporal_logits(glance, policies, draws),
+            spatial_logits=self._proxy_logits(glance, policies),
+            frame_weights=jax.nn.softmax(policies.frame_logits, axis=-1),
             frame_indices=indices,
             glance_indices=glance.indices,
-            actions=glance.actions,
+            actions=policies.actions,
             boxes=learned.boxes,
             glance_features=glance.features,
             policy=learned if train else None,
@@ -182,24 +154,36 @@ class AdaFocus(nn.Module):
         )
 
     def glance(self, batch: VideoBatch, train: bool = False, draws: Draws | None = None) -> Glance:
-        """The cheap part: global encoder, both policies, the exits along the glance."""
+        """The cheap part: global encoder, per-frame head, the exits along the glance. No policy runs."""
         frames, indices = self.glance_frames(batch, train, draws)
         features = self.global_encoder(frames, train)
         keys = _keys(draws, 0, train)
         pooled = features.pooled.astype(jnp.float32)
         global_logits = self.global_head(pooled, keys, train)
         exits = self.glance_exits(features.pooled, global_logits, keys, train)
-        actions, spatial_logits = self._actions(jax.lax.stop_gradient(features.maps), draws, train)
         return Glance(
             memory=exits.memory,
             features=pooled,
+            maps=features.maps,
             exit_logits=exits.exit_logits,
             global_logits=global_logits,
-            frame_logits=self._frame_logits(pooled, train),
-            actions=actions,
-            spatial_logits=spatial_logits,
             indices=indices,
         )
+
+    def policies(
+        self, features: Array, maps: Array, train: bool = False, draws: Draws | None = None
+    ) -> Policies:
+        """Both policies on the glance's ``features`` and ``maps``; a control runs no network."""
+        maps = jax.lax.stop_gradient(maps)
+        if self.spatial == "learned":
+            actions = self.spatial_policy(maps, train)
+        else:
+            shape = (len(maps), 1 if self.box_per_video else self.num_glance, 2)
+            positions = None if draws is None else draws.control_positions
+            if positions is None:
+                positions = jnp.full(shape, 0.5)
+            actions = control_actions(positions, self._patch_action, gaussian=self.spatial == "gaussian")
+        return Policies(frame_logits=self._frame_logits(features, train), actions=actions)
 
     def glance_frames(
         self, batch: VideoBatch, train: bool, draws: Draws | None
@@ -238,40 +222,28 @@ class AdaFocus(nn.Module):
     def _seen_by_policy(self, x: Array) -> Array:
         return x if self.policy_trains_encoder else jax.lax.stop_gradient(x)
 
-    def _actions(self, maps: Array, draws: Draws | None, train: bool) -> tuple[Array, Array | None]:
-        """Actions ``[B, G or 1, 4]`` and the proxy's logits ``[B, K]``, through which alone they are trained then.
+    def _proxy_logits(self, glance: Glance, policies: Policies) -> Array | None:
+        """The proxy's logits ``[B, K]``, through which alone boxes learn then; None where they do not.
 
-        The proxy cuts each feature map by the box that its action stands for, and classifies the average.
+        It cuts each feature map by the box that its action stands for, and classifies the average.
         """
+        if self.spatial != "learned" or self.spatial_estimator == "interpolation":
+            return None
+        maps = jax.lax.stop_gradient(glance.maps)
         batch, num_glance, height = maps.shape[:3]
-        if self.spatial != "learned":
-            return self._control_actions(batch, 1 if self.box_per_video else num_glance, draws), None
-        actions = self.spatial_policy(maps, train)
-        if self.spatial_estimator == "interpolation":
-            return actions, None
         # P // 32 of 7 cells at the published sizes; 3 of 5 in X3D.
         crop_size = max(1, round(self.patch_size * height / self.image_size))
         low, high = (side * crop_size / self.patch_size for side in self._side_limits_px)
-        boxes = boxes_from_actions(actions, height, (low, high))
+        boxes = boxes_from_actions(policies.actions, height, (low, high))
         boxes = jnp.broadcast_to(boxes, (batch, num_glance, 4))
         crops = crop_patches(maps, boxes, crop_size, self.crop)
-        return actions, self.proxy_head(crops.astype(jnp.float32).mean(axis=(1, 2, 3)))
-
-    def _control_actions(self, batch: int, num_boxes: int, draws: Draws | None) -> Array:
-        """Boxes of the patch's own size: in the centre, uniformly anywhere, or normally around the centre."""
-        place = jnp.full((batch, num_boxes, 2), 0.5)
-        if draws is not None and draws.control_positions is not None:
-            place = draws.control_positions[..., :2]
-        if self.spatial == "gaussian":
-            spread = jnp.sqrt(2.0) / 6 * jax.scipy.special.erfinv(2 * place - 1)
-            place = jnp.clip(0.5 + spread, 0, 1)
-        return jnp.concatenate([place, jnp.full_like(place, self._patch_action)], axis=-1)
+        return self.proxy_head(crops.astype(jnp.float32).mean(axis=(1, 2, 3)))
 
     def choose_frames(
-        self, glance: Glance, train: bool, draws: Draws | None
+        self, policies: Policies, train: bool, draws: Draws | None
     ) -> tuple[Array, Array | None, Array]:
         """Chosen candidates ``[B, F]``, the straight-through gate ``[B, F]`` or None, and the quantiles τ."""
-        weights = jax.nn.softmax(glance.frame_logits / self.temperature, axis=-1)
+        weights = jax.nn.softmax(policies.frame_logits / self.temperature, axis=-1)
         thresholds = draws.thresholds if train and draws is not None else None
         selection = select_frames(weights, self.num_candidates, self.num_focus, thresholds)
         if draws is not None and draws.frame_order is not None:
@@ -285,9 +257,9 @@ class AdaFocus(nn.Module):
     def _straight_through(self, form: str) -> bool:
         return self.temporal_estimator == "straight_through" and self.straight_through == form
 
-    def choose_boxes(self, glance: Glance, indices: Array) -> Array:
+    def choose_boxes(self, policies: Policies, indices: Array) -> Array:
         """Boxes ``[B, F, 4]`` in pixels: actions interpolated linearly from the glance to the chosen frames."""
-        actions = interpolate_actions(glance.actions, indices, self.num_candidates)
+        actions = interpolate_actions(policies.actions, indices, self.num_candidates)
         return boxes_from_actions(actions, self.image_size, self._side_limits_px)
 
     @property
@@ -354,15 +326,65 @@ class AdaFocus(nn.Module):
             boxes=boxes,
         )
 
+    def stages(self) -> tuple[Stage, ...]:
+        """Inference as the engine runs it: ``glance``, ``choose``, ``look``."""
+        raise NotImplementedError
+
+    @property
+    def num_separate_glance(self) -> int | None:
+        """Glance frames that a batch carries beside its candidates; None: the glance is cut from those."""
+        return self.num_glance if self.separate_glance else None
+
+    @property
+    def glance_candidates(self) -> np.ndarray | None:
+        """``[G]`` int32: the candidates that evaluation glances at; None when the glance comes separately."""
+        if self.separate_glance:
+            return None
+        stride = self.num_candidates // self.num_glance
+        return np.arange(self.num_glance, dtype=np.int32) * stride + stride // 2
+
+    @property
+    def draws_in_evaluation(self) -> bool:
+        """A control chooses at random, so that evaluation needs ``draws`` too."""
+        return self.spatial in ("random", "gaussian") or self.temporal == "random"
+
+    def draws(self, key: Array) -> Draws:
+        """All randomness of one video."""
+        return policy_draws(self, key)
+
+    def with_all_parameters(self) -> AdaFocus:
+        """The model whose initialisation makes the parameters of every control of this one."""
+        if self.whole_frames:
+            return self
+        return self.clone(spatial="learned", spatial_estimator="proxy", temporal="learned")
+
+    @classmethod
+    def parameter_groups(cls, whole_frames: bool) -> dict[str, str]:
+        """Names of the groups that are trained alike, in order, to a regex of their parameters' paths."""
+        groups = {
+            "glance": "global_(encoder|head|final_head)/.*",
+            "focus": "local_(encoder|head|final_head)/.*",
+        }
+        policies = ("proxy_head", "spatial_policy", "temporal_policy")
+        return (
+            groups
+            if whole_frames
+            else groups | {name.removesuffix("_head"): f"{name}/.*" for name in policies}
+        )
+
+    def size_complaints(self) -> Iterator[str]:
+        """What does not fit together, in words."""
+        return size_complaints(self)
+
     @property
     def num_rounds(self) -> int:
         """T1, the rounds of the temporal loss."""
         return num_rounds(self.num_glance)
 
-    def _temporal_logits(self, glance: Glance, draws: Draws | None) -> Array | None:
+    def _temporal_logits(self, glance: Glance, policies: Policies, draws: Draws | None) -> Array | None:
         if self.temporal_estimator == "straight_through" or self.temporal != "learned":
             return None
-        weights = jax.nn.softmax(glance.frame_logits, axis=-1)
+        weights = jax.nn.softmax(policies.frame_logits, axis=-1)
         rounds = self.num_rounds
         if self.temporal_estimator == "exact":
             coefficients = exact_coefficients(weights, rounds)

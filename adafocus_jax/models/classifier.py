@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from adafocus_jax.models.layers import BatchNorm, Dense, Dropout, torch_uniform
+from adafocus_jax.ops.platform import target_platform
 from adafocus_jax.types import Array
 
 
@@ -31,6 +32,17 @@ class ExitHeads(nn.Module):
         )
         x = Dropout(self.dropout, name="dropout")(x.astype(jnp.float32), keys, train)
         return jnp.einsum("bec,eck->bek", x, kernel) + bias[None]
+
+    def at(self, x: Array, exits: Array) -> Array:
+        """One exit for each row, without dropout: ``[M, C]`` and exits ``[M]`` in 0…E−1 to float32 ``[M, K]``."""
+        kernel: Array = self.get_variable("params", "kernel")
+        bias: Array = self.get_variable("params", "bias")
+        x = x.astype(jnp.float32)
+        if target_platform() == "cpu":  # a batched product would first copy a kernel for every row
+            logits = jax.lax.map(lambda row: row[0] @ kernel[row[1]], (x, exits))
+        else:
+            logits = jnp.einsum("mc,mck->mk", x, kernel[exits])
+        return logits + bias[exits]
 
 
 def _per_exit(init: Callable[..., Array]) -> Callable[..., Array]:
@@ -73,8 +85,16 @@ class PoolingClassifier(nn.Module):
         """Logits ``[B, G, K]`` of the exits along the glance."""
         return self.glance_heads(pooled, keys, train)
 
-    def focus_exits(self, features: Array, pooled_glance: Array, keys: Array | None, train: bool) -> Array:
-        """Logits ``[B, F, K]`` of the exits along the focus frames, from features ``[B, F, D]``."""
-        z = nn.relu(self.focus_norm(self.focus_hidden(features), train))
-        glance = jnp.broadcast_to(pooled_glance[:, -1:], z.shape)
+    def hide_focus(self, features: Array, train: bool) -> Array:
+        """Hidden values ``[..., hidden]``, not below 0, of focus features ``[..., D']``."""
+        return nn.relu(self.focus_norm(self.focus_hidden(features), train))
+
+    def focus_exit(self, pooled: Array, glance: Array, exits: Array) -> Array:
+        """Logits ``[M, K]``, row by row of the exit ``exits [M]``, on maxima over focus and glance ``[M, hidden]``."""
+        return self.focus_heads.at(jnp.concatenate([pooled, glance], axis=-1), exits)
+
+    def focus_exits(self, features: Array, glance: Array, keys: Array | None, train: bool) -> Array:
+        """Logits ``[B, F, K]`` of the exits along features ``[B, F, D']``; ``glance [B, hidden]`` is its maximum."""
+        z = self.hide_focus(features, train)
+        glance = jnp.broadcast_to(glance[:, None], z.shape)
         return self.focus_heads(jnp.concatenate([jax.lax.cummax(z, axis=1), glance], axis=-1), keys, train)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from adafocus_jax.models.video_classifier import VideoClassifier
 from adafocus_jax.types import Array, Draws
 
 MONTE_CARLO_DRAWS = 128
 """M, the number of random orders behind one Monte-Carlo expectation (paper, implementation details)."""
 
 
-def sample_draws(rng: Array, model: nn.Module, batch_size: int, first: Array | int = 0) -> Draws:
+def sample_draws(rng: Array, model: Any, batch_size: int, first: Array | int = 0) -> Draws:
     """Draws for videos ``first … first + batch_size − 1`` of a global batch.
 
     Video ``i`` gets the same draws for the same ``rng`` whatever the batch size and the number of devices.
 
     Args:
       rng: a typed random key, one per step.
-      model: says how many frames, boxes and orders there are.
+      model: its ``draws(key)`` are those of one video.
       batch_size: ``B``, the videos drawn for here.
       first: position of the first of them in the global batch.
 
@@ -29,12 +29,11 @@ def sample_draws(rng: Array, model: nn.Module, batch_size: int, first: Array | i
     """
     places = jnp.arange(batch_size, dtype=jnp.uint32) + jnp.asarray(first, jnp.uint32)
     keys = jax.vmap(lambda place: jax.random.fold_in(rng, place))(places)
-    return jax.vmap(lambda key: _video_draws(key, model))(keys)
+    return jax.vmap(model.draws)(keys)
 
 
-def _video_draws(key: Array, model: nn.Module) -> Draws:
-    if isinstance(model, VideoClassifier):
-        return Draws(dropout=key)
+def policy_draws(model: Any, key: Array) -> Draws:
+    """All randomness of one video in a model with policies: what ``AdaFocus.draws`` returns."""
     glance, focus = model.num_glance, model.num_focus
     per_video = model.box_per_video
     keys = iter(jax.random.split(key, 7))

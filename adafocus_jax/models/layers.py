@@ -9,7 +9,6 @@ import math
 import re
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -213,9 +212,10 @@ def rematerialised(block: type[nn.Module], name: str, pattern: str) -> type[nn.M
 
 
 class FrameEncoder(nn.Module):
-    """What the 2-D encoders share: their arguments, and how they go through the frames.
+    """The arguments that all 2-D encoders share.
 
-    A frame's features depend on that frame alone, unless ``shift`` (TSM) lets it see its neighbours in time.
+    Called with floats ``[B, T, H, W, 3]`` and ``train`` (batch norm by the statistics of the batch), an encoder returns
+    ``FrameFeatures``. Those of a frame depend on it alone, unless ``shift`` (TSM) mixes in its neighbours in time.
     """
 
     width: float = 1.0
@@ -226,32 +226,8 @@ class FrameEncoder(nn.Module):
     remat: str = ""
     """Of ``rematerialised``."""
 
-    def __call__(self, frames: Array, train: bool) -> FrameFeatures:
-        """``[B, T, H, W, 3]`` floats to features of each frame. ``train``: batch norm by the batch's statistics."""
-        alone = not (train or self.shift or self.is_initializing())
-        if not (alone and target_platform() == "cpu"):
-            return self.encode(frames, train)
-        unbound, variables = self.clone(parent=None), self.variables
-        return _in_chunks(lambda chunk: unbound.apply(variables, chunk, False, method="encode"), frames)
-
-    def encode(self, frames: Array, train: bool) -> FrameFeatures:
-        """The network itself, on all frames at once."""
-        raise NotImplementedError
-
 
 def _uniform(fan_in: int) -> Initializer:
     # PyTorch's default for a bias depends on the width of the kernel's input, which its own shape does not tell.
     bound = fan_in**-0.5
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-_CACHED_PIXELS = 100_000
-"""Frames worth this many pixels at a time keep a CPU's caches warm: two of 224², six of 128²."""
-
-
-def _in_chunks(encode: Callable[[jax.Array], Any], frames: Array) -> FrameFeatures:
-    batch, time, *frame = frames.shape
-    most = max(1, _CACHED_PIXELS // (frame[0] * frame[1]))
-    chunk = max(size for size in range(1, most + 1) if batch * time % size == 0)
-    features = lax.map(encode, frames.reshape(-1, 1, chunk, *frame))
-    return jax.tree.map(lambda leaf: leaf.reshape(batch, time, *leaf.shape[3:]), features)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 from flax import linen as nn
-from jax.typing import DTypeLike
 
 from adafocus_jax.models.layers import (
+    BatchNorm,
     Conv,
     DepthwiseConv,
     FrameEncoder,
@@ -56,8 +57,9 @@ class InvertedResidual(nn.Module):
     expansion: int
     stride: int
     shift: bool
-    norm: Callable[..., nn.Module]
-    dtype: DTypeLike
+    conv: Callable[..., nn.Module] = Conv
+    depthwise: Callable[..., nn.Module] = DepthwiseConv
+    norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -67,12 +69,12 @@ class InvertedResidual(nn.Module):
         y = x
         if self.expansion > 1:
             y = temporal_shift(x) if self.shift and residual else x
-            y = Conv(hidden, 1, dtype=self.dtype, name="expand")(y)
-            y = nn.relu6(self.norm(dtype=self.dtype, name="expand_bn")(y, train))
-        y = DepthwiseConv((3, 3), (self.stride,) * 2, dtype=self.dtype, name="depthwise")(y)
-        y = nn.relu6(self.norm(dtype=self.dtype, name="depthwise_bn")(y, train))
-        y = Conv(self.features, 1, dtype=self.dtype, name="project")(y)
-        y = self.norm(dtype=self.dtype, name="project_bn")(y, train)
+            y = self.conv(hidden, 1, name="expand")(y)
+            y = nn.relu6(self.norm(name="expand_bn")(y, train))
+        y = self.depthwise((3, 3), (self.stride,) * 2, name="depthwise")(y)
+        y = nn.relu6(self.norm(name="depthwise_bn")(y, train))
+        y = self.conv(self.features, 1, name="project")(y)
+        y = self.norm(name="project_bn")(y, train)
         return x + y if residual else y
 
 
@@ -85,24 +87,26 @@ class MobileNetV2(FrameEncoder):
     settings: MobileNetV2Settings = MOBILENET_V2
 
     @nn.compact
-    def encode(self, frames: Array, train: bool) -> FrameFeatures:
+    def __call__(self, frames: Array, train: bool) -> FrameFeatures:
         """Features of each frame, all frames at once."""
-        stem = round_channels(self.settings.stem * self.width)
-        x = Conv(stem, 3, 2, dtype=self.dtype, name="stem")(frames)
-        x = nn.relu6(self.norm(dtype=self.dtype, name="stem_bn")(x, train))
+        conv, norm = partial(Conv, dtype=self.dtype), partial(self.norm, dtype=self.dtype)
+        depthwise = partial(DepthwiseConv, dtype=self.dtype)
+        x = conv(round_channels(self.settings.stem * self.width), 3, 2, name="stem")(frames)
+        x = nn.relu6(norm(name="stem_bn")(x, train))
         for number, (expansion, channels, stride) in enumerate(_blocks(self.settings), start=1):
             x = rematerialised(InvertedResidual, f"block{number}", self.remat)(
                 round_channels(channels * self.width),
                 expansion,
                 stride,
                 self.shift,
-                self.norm,
-                self.dtype,
+                conv,
+                depthwise,
+                norm,
                 name=f"block{number}",
             )(x, train)
         last = round_channels(self.settings.last * max(1.0, self.width))
-        x = Conv(last, 1, dtype=self.dtype, name="last")(x)
-        return pool_frames(nn.relu6(self.norm(dtype=self.dtype, name="last_bn")(x, train)))
+        x = conv(last, 1, name="last")(x)
+        return pool_frames(nn.relu6(norm(name="last_bn")(x, train)))
 
 
 def _blocks(settings: MobileNetV2Settings) -> Iterator[tuple[int, int, int]]:

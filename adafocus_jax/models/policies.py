@@ -145,4 +145,22 @@ def interpolate_actions(actions: Array, indices: Array, num_candidates: int) -> 
         jnp.clip(at, 0, places - 1)[..., None] - jnp.arange(places, dtype=jnp.float32)[None, None]
     )
     mix = jax.nn.relu(1 - distance)
-    return jnp.einsum("bfg,bga->bfa", mix, actions, precision=jax.lax.Precision.HIGHEST)
+    # Not a product of matrices, which accelerators would round.
+    return jnp.sum(mix[..., None] * actions[:, None], axis=2)
+
+
+def control_actions(positions: Array, size_action: float, *, gaussian: bool) -> Array:
+    """Actions of boxes of one size where a control puts them, instead of the spatial policy.
+
+    Args:
+      positions: ``[B, G or 1, 2]`` (y, x) in [0, 1): ½ is the centre, uniform values lie anywhere.
+      size_action: of both sides.
+      gaussian: takes the positions for the quantiles of a normal distribution around the centre, deviation 1/6.
+
+    Returns:
+      ``[B, G or 1, 4]`` float32.
+    """
+    if gaussian:
+        spread = jnp.sqrt(2.0) / 6 * jax.scipy.special.erfinv(2 * positions - 1)
+        positions = jnp.clip(0.5 + spread, 0, 1)
+    return jnp.concatenate([positions, jnp.full_like(positions, size_action)], axis=-1)

@@ -52,14 +52,14 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "x3d_l": partial(X3D, settings=X3D_L),
     "x3d_tiny": partial(X3D, settings=X3D_TINY),
 }
-"""Name to a function of (width, norm, dtype), and remat where that is asked for, that makes an encoder; add yours."""
+"""Name to what makes an encoder; see ``register_encoder``."""
 
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "linear": LinearHead,
     "x3d": X3DHead,
     "x3d_tiny": partial(X3DHead, hidden=32),
 }
-"""Name to a function of (num_classes, dropout) that makes a head on per-frame features."""
+"""Name to what makes a head on per-frame features; see ``register_head``."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,6 @@ MODELS: dict[str, ModelSpec] = {
 }
 """Name to model. ``two_stream_tsm`` is what the paper calls TSM+: both encoders see whole frames, without policies."""
 
-CANDIDATES_PER_FOCUS = 3
-"""N / F in the variants of trimmed videos: another ``num_focus`` brings its ``num_candidates`` along."""
-
 _CHOICES = {
     "spatial": get_args(SpatialMode),
     "temporal": get_args(TemporalMode),
@@ -179,6 +176,41 @@ _CHOICES = {
     "crop": get_args(CropMethod),
     "dtype": ("float32", "bfloat16"),
 }
+
+
+def register_encoder(name: str, make: Callable[..., nn.Module]) -> None:
+    """Adds an encoder to ``ENCODERS``, for ``create_model`` and configurations to choose by name.
+
+    Args:
+      name: what ``global_encoder``, ``local_encoder`` or ``encoder`` is set to.
+      make: from (width, norm, dtype), and remat where that is asked for, to a module that is called with frames
+        ``[B, T, H, W, 3]`` and ``train``, and returns ``FrameFeatures``.
+
+    Raises:
+      UserError: the name stands for another encoder already.
+    """
+    _register("encoder", ENCODERS, name, make)
+
+
+def register_head(name: str, make: Callable[..., nn.Module]) -> None:
+    """Adds a head to ``HEADS``, for ``create_model`` and configurations to choose by name.
+
+    Args:
+      name: what ``head`` is set to.
+      make: from (num_classes, dropout) to a module that is called with features ``[B, ..., D]``, dropout keys ``[B]``
+        (or None) and ``train``, and returns float32 logits ``[B, ..., K]``.
+
+    Raises:
+      UserError: the name stands for another head already.
+    """
+    _register("head", HEADS, name, make)
+
+
+def _register(
+    what: str, table: dict[str, Callable[..., nn.Module]], name: str, make: Callable[..., nn.Module]
+) -> None:
+    if table.setdefault(name, make) is not make:
+        raise UserError(f"{what} {name!r} is registered already: choose a name other than {', '.join(table)}")
 
 
 def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel:
@@ -209,10 +241,10 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
     settings = {**model_defaults(name), **arguments}
     _check_names(name, settings)
     kind = MODELS[name].kind
-    if kind is TwoExitAdaFocus and "num_focus" in arguments and "num_candidates" not in arguments:
-        settings["num_candidates"] = CANDIDATES_PER_FOCUS * settings["num_focus"]
+    if kind.candidates_per_focus and "num_focus" in arguments and "num_candidates" not in arguments:
+        settings["num_candidates"] = kind.candidates_per_focus * settings["num_focus"]
     dtype = jnp.dtype(settings.pop("dtype"))
-    norm = partial(BatchNorm, axis_name=settings.pop("norm_axis", None))
+    norm = _batch_norm(settings.pop("norm_axis", None))
     make = partial(_look_up, "encoder", ENCODERS)
     encoder = {"width": settings.pop("width"), "norm": norm, "dtype": dtype}
     if remat := settings.pop("remat"):  # an encoder without blocks need not know of it
@@ -223,7 +255,7 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
     settings["head"] = _look_up("head", HEADS, settings["head"])
     if "side_limits" in settings:
         settings["side_limits"] = tuple(settings["side_limits"])
-    if kind is not VideoClassifier:
+    if "norm" in {f.name for f in fields(kind)}:
         settings["norm"] = norm
     model = kind(num_classes=num_classes, dtype=dtype, **settings)
     _check_sizes(model)
@@ -254,17 +286,28 @@ def init_variables(model: VideoModel, rng: Array) -> dict[str, Any]:
     def frames(count: int) -> Array:
         return jnp.zeros((1, count, model.image_size, model.image_size, 3), jnp.uint8)
 
-    glance = frames(model.num_glance) if isinstance(model, AdaFocus) and model.separate_glance else None
-    if isinstance(model, AdaFocus) and not model.whole_frames:
-        model = model.clone(spatial="learned", spatial_estimator="proxy", temporal="learned")
+    glance = frames(model.num_separate_glance) if model.num_separate_glance else None
     batch = VideoBatch(frames=frames(model.num_candidates), glance=glance)
-    return _init_function(model)(rng, batch)
+    # An encoder need not have batch norm.
+    return {"batch_stats": {}, **_init_function(model.with_all_parameters())(rng, batch)}
+
+
+@functools.lru_cache(maxsize=16)
+def variable_shapes(model: VideoModel) -> dict[str, Any]:
+    """Shapes and dtypes of ``init_variables(model)``."""
+    return jax.eval_shape(partial(init_variables, model), jax.random.key(0))
 
 
 @functools.lru_cache(maxsize=16)
 def _init_function(model: VideoModel) -> Callable[..., dict[str, Any]]:
     """The same for the same model, so that shapes and values come of one trace."""
     return cast(Callable[..., dict[str, Any]], jax.jit(model.init))
+
+
+@functools.cache
+def _batch_norm(axis_name: str | None) -> Callable[..., nn.Module]:
+    """The same object for the same axis: models made alike are then equal, and what is compiled for one serves all."""
+    return partial(BatchNorm, axis_name=axis_name)
 
 
 def _look_up(what: str, table: Mapping[str, Callable[..., nn.Module]], name: str) -> Callable[..., nn.Module]:
@@ -285,32 +328,8 @@ def _check_names(name: str, settings: Mapping[str, Any]) -> None:
 
 
 def _check_sizes(model: VideoModel) -> None:
-    sizes = ["num_classes", "num_candidates", "image_size"]
-    if isinstance(model, AdaFocus):
-        sizes += ["num_glance", "num_focus", "glance_size", "patch_size"]
-    for name in sizes:
+    for name in ("num_classes", "num_candidates", "image_size"):
         if getattr(model, name) < 1:
             raise UserError(f"model sizes do not fit: {name}={getattr(model, name)} must be at least 1")
-    for wrong, text in _complaints(model) if isinstance(model, AdaFocus) else ():
-        if wrong:
-            raise UserError(f"model sizes do not fit: {text}")
-
-
-def _complaints(m: AdaFocus) -> list[tuple[bool, str]]:
-    low, high = m.side_limits
-    return [
-        (
-            m.num_focus > m.num_candidates,
-            f"num_focus={m.num_focus} exceeds num_candidates={m.num_candidates}",
-        ),
-        (
-            not m.separate_glance and m.num_candidates % m.num_glance != 0,
-            f"num_candidates={m.num_candidates} must be a multiple of num_glance={m.num_glance}",
-        ),
-        (m.patch_size > m.image_size, f"patch_size={m.patch_size} exceeds image_size={m.image_size}"),
-        (m.glance_size > m.image_size, f"glance_size={m.glance_size} exceeds image_size={m.image_size}"),
-        (
-            not 0 < low <= high <= 1,
-            f"side_limits={m.side_limits} must be fractions of the image, 0 < smallest <= largest <= 1",
-        ),
-    ]
+    for text in model.size_complaints():
+        raise UserError(f"model sizes do not fit: {text}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 from flax import linen as nn
-from jax.typing import DTypeLike
 
 from adafocus_jax.models.layers import (
+    BatchNorm,
     Conv,
     FrameEncoder,
     FrameFeatures,
@@ -51,8 +52,8 @@ class ResidualBlock(nn.Module):
     stride: int
     bottleneck: bool
     shift: bool
-    norm: Callable[..., nn.Module]
-    dtype: DTypeLike
+    conv: Callable[..., nn.Module] = Conv
+    norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -64,11 +65,11 @@ class ResidualBlock(nn.Module):
         y = temporal_shift(x) if self.shift else x
         for number, (channels, size, stride) in enumerate(layers, start=1):
             y = nn.relu(y) if number > 1 else y
-            y = Conv(channels, size, stride, dtype=self.dtype, name=f"conv{number}")(y)
-            y = self.norm(dtype=self.dtype, name=f"bn{number}")(y, train)
+            y = self.conv(channels, size, stride, name=f"conv{number}")(y)
+            y = self.norm(name=f"bn{number}")(y, train)
         if x.shape[-1] != features or self.stride != 1:
-            x = Conv(features, 1, self.stride, dtype=self.dtype, name="downsample")(x)
-            x = self.norm(dtype=self.dtype, name="downsample_bn")(x, train)
+            x = self.conv(features, 1, self.stride, name="downsample")(x)
+            x = self.norm(name="downsample_bn")(x, train)
         return nn.relu(x + y)
 
 
@@ -81,12 +82,12 @@ class ResNet(FrameEncoder):
     settings: ResNetSettings = RESNET50
 
     @nn.compact
-    def encode(self, frames: Array, train: bool) -> FrameFeatures:
+    def __call__(self, frames: Array, train: bool) -> FrameFeatures:
         """Features of each frame, all frames at once."""
         s = self.settings
-        stem = round_channels(s.stem * self.width)
-        x = Conv(stem, s.stem_kernel, s.stem_stride, dtype=self.dtype, name="conv1")(frames)
-        x = nn.relu(self.norm(dtype=self.dtype, name="bn1")(x, train))
+        conv, norm = partial(Conv, dtype=self.dtype), partial(self.norm, dtype=self.dtype)
+        x = conv(round_channels(s.stem * self.width), s.stem_kernel, s.stem_stride, name="conv1")(frames)
+        x = nn.relu(norm(name="bn1")(x, train))
         if s.stem_pool:
             x = _max_pool(x)
         for stage, (width, blocks, stride) in enumerate(s.stages, start=1):
@@ -97,8 +98,8 @@ class ResNet(FrameEncoder):
                     stride if block == 0 else 1,
                     s.bottleneck,
                     self.shift,
-                    self.norm,
-                    self.dtype,
+                    conv,
+                    norm,
                     name=name,
                 )(x, train)
         return pool_frames(x)

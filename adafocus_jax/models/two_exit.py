@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from adafocus_jax.models.adafocus import AdaFocus, GlanceExits
+from adafocus_jax.models.adafocus import AdaFocus
+from adafocus_jax.models.stages import Arrays, GlanceExits, Stage, frames_input, patch_features, policy_stages
 from adafocus_jax.ops.temporal_logits import num_rounds
 from adafocus_jax.types import Array
 
@@ -24,6 +25,7 @@ class TwoExitAdaFocus(AdaFocus):
     box_per_video = True
     policy_trains_encoder = False
     average_frames = True
+    candidates_per_focus = 3
 
     pool_time: bool = False
     """The final heads see the mean feature of all frames, instead of voting on each."""
@@ -49,8 +51,19 @@ class TwoExitAdaFocus(AdaFocus):
         """The sum of both final heads, ``[B, 1, K]``."""
         return (memory + self._vote(self.local_final_head, features, keys, train))[:, None]
 
+    def stages(self) -> tuple[Stage, ...]:
+        """A row of ``look`` is a video with all its patches, since they see one another."""
+        frames = frames_input(self.num_focus, self.image_size)
+        boxes = jax.ShapeDtypeStruct((self.num_focus, 4), jnp.float32)
+        return policy_stages(self, Stage("look", _look, {"frames": frames, "boxes": boxes}, ("memory",)))
+
     def _vote(self, head: nn.Module, features: Array, keys: Array | None, train: bool) -> Array:
         features = jax.lax.stop_gradient(features.astype(jnp.float32))
         if self.pool_time:
             return head(features.mean(axis=1), keys, train)
         return head(features, keys, train).mean(axis=1)
+
+
+def _look(model: TwoExitAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+    """``frames [B, F, H, W, 3]`` and ``boxes [B, F, 4]`` to ``logits [B, 1, K]``."""
+    return {"logits": model.focus_exits(patch_features(model, inputs), state["memory"], None, False)}, {}

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from adafocus_jax.models.adafocus import AdaFocus, GlanceExits
+import jax
+import jax.numpy as jnp
+
+from adafocus_jax.models.adafocus import AdaFocus
 from adafocus_jax.models.classifier import PoolingClassifier
+from adafocus_jax.models.stages import (
+    Arrays,
+    GlanceExits,
+    Stage,
+    frames_input,
+    glance_stage,
+    patch_features,
+    policy_stages,
+)
 from adafocus_jax.types import Array
 
 
@@ -29,10 +41,48 @@ class UniAdaFocus(AdaFocus):
     def glance_exits(
         self, features: Array, frame_logits: Array, keys: Array | None, train: bool
     ) -> GlanceExits:
-        """An exit after each glance frame; the memory is the running maximum ``[B, G, hidden]``."""
+        """An exit after each glance frame; the memory is the maximum over all of them, ``[B, hidden]``."""
         pooled = self.classifier.pool_glance(features, train)
-        return GlanceExits(pooled, self.classifier.glance_exits(pooled, keys, train))
+        return GlanceExits(pooled[:, -1], self.classifier.glance_exits(pooled, keys, train))
 
     def focus_exits(self, features: Array, memory: Array, keys: Array | None, train: bool) -> Array:
         """Logits ``[B, F, K]``: an exit after each focus frame."""
         return self.classifier.focus_exits(features, memory, keys, train)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """A row of ``look`` is a patch: its bucket mixes videos and depths, those of one video in order of depth."""
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        inputs = {
+            "frames": frames_input(1, self.image_size),
+            "boxes": jax.ShapeDtypeStruct((1, 4), jnp.float32),
+            "depth": number,
+            "slot": number,
+        }
+        return policy_stages(
+            self, Stage("look", _look, inputs, ("memory", "hidden"), rows=self.num_focus), _glance
+        )
+
+    @classmethod
+    def parameter_groups(cls, whole_frames: bool) -> dict[str, str]:
+        """The classifier has a group of its own."""
+        return super().parameter_groups(whole_frames) | {"classifier": "classifier/.*"}
+
+
+def _glance(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+    """The running maximum over focus frames, ``hidden``, begins at 0, below which no hidden value lies."""
+    outputs, state = glance_stage(model, inputs, state)
+    return outputs, {**state, "hidden": jnp.zeros_like(state["memory"])}
+
+
+def _look(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+    """``frames [M, 1, H, W, 3]``, ``boxes [M, 1, 4]``, ``depth [M]`` in 0…F−1, ``slot [M]`` to ``logits [M, 1, K]``."""
+    z = model.classifier.hide_focus(patch_features(model, inputs)[:, 0], False)
+    same = inputs["slot"][:, None] == inputs["slot"][None]
+    so_far = jnp.maximum(state["hidden"], _maximum(z, jnp.tril(same)))
+    logits = model.classifier.focus_exit(so_far, state["memory"], inputs["depth"])
+    return {"logits": logits[:, None]}, {"hidden": jnp.maximum(state["hidden"], _maximum(z, same))}
+
+
+def _maximum(z: Array, rows: Array) -> Array:
+    """Maximum ``[M, C]`` of values ``[M, C]``, not below 0, over the ``rows [M, M]`` marked for each."""
+    return jnp.max(jnp.where(rows[..., None], z[None], jnp.zeros((), z.dtype)), axis=1)

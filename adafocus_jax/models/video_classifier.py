@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from adafocus_jax.models.heads import LinearHead
+from adafocus_jax.models.stages import Arrays, Stage, frames_input
 from adafocus_jax.ops.normalize import normalize_frames
-from adafocus_jax.types import Draws, ModelOutput, PassOutput, VideoBatch
+from adafocus_jax.types import Array, Draws, ModelOutput, PassOutput, VideoBatch
 
 
 class VideoClassifier(nn.Module):
@@ -20,6 +22,12 @@ class VideoClassifier(nn.Module):
     """
 
     separate_glance: ClassVar[bool] = False
+    candidates_per_focus: ClassVar[int | None] = None
+    num_separate_glance: ClassVar[int | None] = None
+    glance_candidates: ClassVar[np.ndarray | None] = None
+    draws_in_evaluation: ClassVar[bool] = False
+    whole_frames: ClassVar[bool] = True
+    average_frames: ClassVar[bool] = True
 
     num_classes: int
     encoder: nn.Module
@@ -65,3 +73,29 @@ class VideoClassifier(nn.Module):
             policy=only if train else None,
             random=only if train else None,
         )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: all frames, and the only exit."""
+        return (Stage("glance", _glance, {"frames": frames_input(self.num_candidates, self.image_size)}),)
+
+    def draws(self, key: Array) -> Draws:
+        """All randomness of one video: dropout."""
+        return Draws(dropout=key)
+
+    def with_all_parameters(self) -> VideoClassifier:
+        """Itself: it has no controls."""
+        return self
+
+    @classmethod
+    def parameter_groups(cls, whole_frames: bool) -> dict[str, str]:
+        """All in one group."""
+        return {"all": ".*"}
+
+    def size_complaints(self) -> Iterator[str]:
+        """Nothing: its sizes fit any others."""
+        return iter(())
+
+
+def _glance(model: VideoClassifier, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+    """``frames [B, N, S, S, 3]`` to ``logits [B, 1, K]``."""
+    return {"logits": model(VideoBatch(frames=inputs["frames"])).exit_logits}, {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,7 @@ X3D_TINY = X3DSettings(depth=1.0, channels=(8, 16), blocks=(1, 2))
 class SqueezeExcite(nn.Module):
     """Scales channels by ``sigmoid(W₂ relu(W₁ mean))``, the mean being over time and space."""
 
-    dtype: DTypeLike
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -73,27 +74,29 @@ class X3DBlock(nn.Module):
 
     features: int
     stride: int
-    squeeze_excite: bool
-    norm: Callable[..., nn.Module]
-    dtype: DTypeLike
+    excite: Callable[..., nn.Module] | None
+    """Makes the squeeze-excite; None: without."""
+    conv: Callable[..., nn.Module] = Conv
+    depthwise: Callable[..., nn.Module] = DepthwiseConv
+    norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, T, H, W, C]`` to ``[B, T, ⌈H / stride⌉, ⌈W / stride⌉, features]``."""
-        y = Conv(int(EXPANSION * self.features), 1, dtype=self.dtype, name="expand")(x)
-        y = nn.relu(self.norm(dtype=self.dtype, name="expand_bn")(y, train))
+        y = self.conv(int(EXPANSION * self.features), 1, name="expand")(x)
+        y = nn.relu(self.norm(name="expand_bn")(y, train))
         strides = (1, self.stride, self.stride)
-        y = DepthwiseConv((3, 3, 3), strides, dtype=self.dtype, name="depthwise")(y)
-        y = self.norm(dtype=self.dtype, name="depthwise_bn")(y, train)
-        if self.squeeze_excite:
-            y = SqueezeExcite(self.dtype, name="squeeze_excite")(y)
-        y = Conv(self.features, 1, dtype=self.dtype, name="project")(nn.swish(y))
+        y = self.depthwise((3, 3, 3), strides, name="depthwise")(y)
+        y = self.norm(name="depthwise_bn")(y, train)
+        if self.excite:
+            y = self.excite(name="squeeze_excite")(y)
+        y = self.conv(self.features, 1, name="project")(nn.swish(y))
         # Zero at first, so that every block begins as the identity.
         zero = nn.initializers.zeros
-        y = self.norm(scale_init=zero, dtype=self.dtype, name="project_bn")(y, train)
+        y = self.norm(scale_init=zero, name="project_bn")(y, train)
         if x.shape[-1] != self.features or self.stride != 1:
-            x = Conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")(x)
-            x = self.norm(dtype=self.dtype, name="shortcut_bn")(x, train)
+            x = self.conv(self.features, 1, self.stride, name="shortcut")(x)
+            x = self.norm(name="shortcut_bn")(x, train)
         return nn.relu(x + y)
 
 
@@ -112,22 +115,25 @@ class X3D(nn.Module):
     def __call__(self, frames: Array, train: bool) -> FrameFeatures:
         """Features of each frame, which see their neighbours in time. 432 wide in S, M and L."""
         widths = [round_channels(channels * self.width) for channels in self.settings.channels]
-        x = Conv(widths[0], 3, 2, dtype=self.dtype, name="stem_space")(frames)
-        x = DepthwiseConv((5, 1, 1), (1, 1, 1), dtype=self.dtype, name="stem_time")(x)
-        x = nn.relu(self.norm(dtype=self.dtype, name="stem_bn")(x, train))
+        conv, norm = partial(Conv, dtype=self.dtype), partial(self.norm, dtype=self.dtype)
+        depthwise, excite = partial(DepthwiseConv, dtype=self.dtype), partial(SqueezeExcite, dtype=self.dtype)
+        x = conv(widths[0], 3, 2, name="stem_space")(frames)
+        x = depthwise((5, 1, 1), (1, 1, 1), name="stem_time")(x)
+        x = nn.relu(norm(name="stem_bn")(x, train))
         for stage, (features, blocks) in enumerate(zip(widths, self.settings.blocks, strict=True), start=1):
             for block in range(math.ceil(self.settings.depth * blocks)):
                 name = f"stage{stage}_{block}"
                 x = rematerialised(X3DBlock, name, self.remat)(
                     features,
-                    stride=2 if block == 0 else 1,
-                    squeeze_excite=block % 2 == 0,
-                    norm=self.norm,
-                    dtype=self.dtype,
+                    2 if block == 0 else 1,
+                    excite if block % 2 == 0 else None,
+                    conv,
+                    depthwise,
+                    norm,
                     name=name,
                 )(x, train)
-        x = Conv(int(EXPANSION * widths[-1]), 1, dtype=self.dtype, name="last")(x)
-        return pool_frames(nn.relu(self.norm(dtype=self.dtype, name="last_bn")(x, train)))
+        x = conv(int(EXPANSION * widths[-1]), 1, name="last")(x)
+        return pool_frames(nn.relu(norm(name="last_bn")(x, train)))
 
 
 class X3DHead(nn.Module):
@@ -141,10 +147,9 @@ class X3DHead(nn.Module):
     @nn.compact
     def __call__(self, features: Array, keys: Array | None, train: bool) -> jax.Array:
         """``[B, ..., D]`` and dropout keys ``[B]`` to float32 logits ``[B, ..., K]``."""
-        x = Dense(self.hidden, use_bias=False, kernel_init=he_fan_out, dtype=self.dtype, name="hidden")(
-            features
-        )
+        dense = partial(Dense, dtype=self.dtype)
+        x = dense(self.hidden, use_bias=False, kernel_init=he_fan_out, name="hidden")(features)
         x = Dropout(self.dropout, name="dropout")(nn.relu(x), keys, train)
         small, zero = nn.initializers.normal(0.01), nn.initializers.zeros
-        x = Dense(self.num_classes, kernel_init=small, bias_init=zero, dtype=self.dtype, name="logits")(x)
+        x = dense(self.num_classes, kernel_init=small, bias_init=zero, name="logits")(x)
         return x.astype(jnp.float32)

@@ -1,7 +1,7 @@
 """Which hardware a trace is meant for, so that an op can take the form that is fast there.
 
 Convolutions and crops have several forms with equal results and very different speed. They ask
-:func:`target_platform` while they are traced; nothing is decided at run time.
+``target_platform`` while they are traced; nothing is decided at run time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _platform = jax.make_user_context(default_value=None)
 
 
 def target_platform() -> str:
-    """The platform of the current trace: that of :func:`lowering_for`, else JAX's default backend.
+    """The platform of the current trace: that of ``lowering_for``, else JAX's default backend.
 
     >>> with lowering_for("tpu"):
     ...     target_platform()
@@ -30,7 +30,7 @@ def target_platform() -> str:
 
 
 def lowering_for(platform: str) -> AbstractContextManager[None]:
-    """A context in which ops are traced for ``platform``. Raises UserError unless in :data:`PLATFORMS`."""
+    """A context in which ops are traced for ``platform``. Raises UserError unless in ``PLATFORMS``."""
     if platform not in PLATFORMS:
         raise UserError(f"unknown platform {platform!r}: choose one of {', '.join(PLATFORMS)}")
     return _platform(platform)

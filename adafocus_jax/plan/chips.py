@@ -1,4 +1,4 @@
-"""TPU chips and slices of them: what the public documents say, and the compiler's stand-ins for their devices."""
+"""TPU generations by their published specifications, and slices as the compiler describes them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ import jax
 from jax.experimental import topologies
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.train.utilization import PEAK_TFLOPS
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A generation of TPU, one chip."""
+    """One chip of a TPU generation."""
 
+    kind: str
+    """JAX's name of the device kind."""
     hbm_gib: float
-    """What a program may take; libtpu keeps 0.25 to 1.25 GiB of what the chip has."""
-    peak_flops: float
-    """bfloat16 matrix products, FLOP/s. float32 ones have the same: by default they are rounded to bfloat16."""
+    """HBM available to a program; libtpu reserves 0.25 to 1.25 GiB of the chip's."""
     hbm_bytes_per_sec: float
     ici_bytes_per_sec: float
-    """Links to the neighbours, both directions together."""
+    """Inter-chip links to all neighbours, both directions."""
     dimensions: int
-    """Of the torus that slices are cut from."""
+    """Dimensions of the torus of which a slice is a part."""
     compiler_options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def peak_flops(self) -> float:
+        """FLOP/s of bfloat16 matrix products; the same for float32, which by default is rounded to bfloat16."""
+        return PEAK_TFLOPS[self.kind] * 1e12
 
 
 # Google Cloud's documentation of each generation ("TPU v4", "TPU v5e", "TPU v5p", "TPU v6e"); the links of v4 are from
@@ -35,10 +41,10 @@ class Chip:
 # refuses a program that is too large.
 CHIPS: dict[str, Chip] = {
     # Both cores of a chip as one device, as jax.devices() shows them on a v4.
-    "v4": Chip(30.75, 275e12, 1.2e12, 300e9, 3, (("chip_config_name", "megacore"),)),
-    "v5e": Chip(15.75, 197e12, 819e9, 400e9, 2),
-    "v5p": Chip(95.74, 459e12, 2.765e12, 1200e9, 3),
-    "v6e": Chip(31.25, 918e12, 1.638e12, 800e9, 2),
+    "v4": Chip("TPU v4", 30.75, 1.2e12, 300e9, 3, (("chip_config_name", "megacore"),)),
+    "v5e": Chip("TPU v5 lite", 15.75, 819e9, 400e9, 2),
+    "v5p": Chip("TPU v5p", 95.74, 2.765e12, 1200e9, 3),
+    "v6e": Chip("TPU v6 lite", 31.25, 1.638e12, 800e9, 2),
 }
 """Generation to chip."""
 
@@ -55,7 +61,7 @@ class Topology:
 
 
 def open_topology(name: str) -> Topology:
-    """The slice called ``name``. Call it before JAX has started: JAX is told to stay on the CPU.
+    """Describes the slice ``name`` to the compiler. Call it before JAX has started: it pins JAX to the CPU.
 
     Args:
       name: ``v5e:4x4``, ``v6e:2x2``, ``v4:2x2x4``, ``v5p:2x2x1``, …: generation and chips along each dimension.
@@ -66,7 +72,7 @@ def open_topology(name: str) -> Topology:
     chip, sides = _parse(name)
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("planning needs libtpu, the compiler for TPUs: pip install 'adafocus_jax[tpu]'")
-    # The compiler alone is wanted: no waiting for a TPU that is not there, no lock on one that is.
+    # Only the compiler is needed: do not wait for an absent TPU, nor lock a present one.
     jax.config.update("jax_platforms", "cpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

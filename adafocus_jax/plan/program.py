@@ -1,4 +1,4 @@
-"""What a compiled program says in its text (HLO): collectives between devices, and large gathers."""
+"""What the text of a compiled program (HLO) reveals: collectives between devices, and large gathers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 LARGE_BYTES = 2**20
-"""Gathers with smaller results are not worth a line."""
+"""Gathers with smaller results are not reported."""
 PIXELS = 128
-"""A gather that fetches fewer contiguous values at a time reads pixels; one that fetches more copies rows or frames."""
+"""A gather of fewer contiguous values per index reads pixels; one of more copies rows or frames."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Collective:
 
     count: int
     bytes: int
-    """Of their results on one device."""
+    """Bytes of their results on one device."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Gather:
     """Type and shape, such as ``u8[8,48,224,224,3]``."""
     result: str
     bytes: int
-    """Of the result."""
+    """Bytes of the result."""
     slice_size: int
     """Values fetched at each index."""
     place: str

@@ -1,4 +1,4 @@
-"""The largest batch that fits, in few compilations."""
+"""The largest batch that fits, found in few compilations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LargestBatch:
-    """What a search found."""
+    """Result of a search."""
 
     batch_size: int
     """The largest that was compiled and fits; 0: none."""
@@ -28,9 +28,9 @@ def largest_batch(
 ) -> LargestBatch:
     """Narrows down the largest batch whose need of memory is at most ``capacity``.
 
-    Near the capacity a compiler computes values twice to save memory: more fits than a line through smaller sizes
-    promises, and all of that needs about the same. So sizes at least double until one does not fit, which a compiler
-    says soon; from there the way leads down, in proportion to what was needed, or by halves where that gains little.
+    Near the capacity a compiler rematerialises values to save memory: more fits than extrapolation from smaller sizes
+    promises, and all of these need about the same. So sizes at least double until one does not fit, which a compiler
+    reports quickly; from there the search goes down in proportion to the need, or by bisection where that gains little.
 
     Args:
       needed: from a batch size to the memory it takes; expensive. Grows with the batch.
@@ -69,7 +69,7 @@ def _next_size(known: dict[int, float], capacity: float, multiple: int, low: int
     halved = (low + high) // 2 // multiple * multiple
     above = sorted(size for size in known if size > high)
     if above and above[0] - high < (high - low) / 4:
-        return halved  # rather than creep down on the line
+        return halved  # rather than creep down in small steps
     size = min(int(high * capacity / known[high] // multiple) * multiple, high - multiple)
     if size == low:
         return low + multiple  # it should not fit, and the search is over

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adafocus_jax.evaluate.predict import predict_step
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
 from adafocus_jax.plan.chips import Topology
 from adafocus_jax.plan.program import Collective, Gather, collectives, large_gathers, loops
 from adafocus_jax.train.memory import StepMemory, compile_step, step_memory
@@ -23,13 +22,13 @@ from adafocus_jax.types import VideoBatch
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What one chip does in a step, from the compiled program."""
+    """What one chip needs for a step, read off the compiled program."""
 
     memory: StepMemory
     collectives: dict[str, Collective]
     gathers: list[Gather]
     flops: float
-    """Of all operations; 2 per multiply-add. A loop's body counts once."""
+    """FLOPs of all operations, 2 per multiply-add; a loop's body counts once."""
     bytes_accessed: float
     loops: list[int]
     """Trip counts of loops."""
@@ -37,13 +36,13 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a step would take if nothing but the chip's public limits held it up. Not a measurement."""
+    """A lower bound of the step time from the chip's published limits (roofline). Not a measurement."""
 
     compute_sec: float
     memory_sec: float
     collectives_sec: float
     step_sec: float
-    """The larger of computing and moving memory, then the collectives."""
+    """The larger of compute and memory time, plus the collectives."""
 
 
 def lower_evaluation(
@@ -53,8 +52,7 @@ def lower_evaluation(
     mesh = Mesh(np.array(devices), ("batch",))
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    variables = jax.eval_shape(partial(init_variables, model), key)
+    key, variables = jax.eval_shape(lambda: jax.random.key(0)), variable_shapes(model)
     number = jax.ShapeDtypeStruct((), jnp.uint32)
     seen = VideoBatch(frames=batch.frames, glance=batch.glance)
     lowered = predict_step(model).lower(
@@ -64,7 +62,7 @@ def lower_evaluation(
 
 
 def plan_step(lowered: jax.stages.Lowered) -> StepPlan:
-    """Compiles a step and reads off what it needs.
+    """Compiles a step and reads off its memory, traffic and FLOPs.
 
     Raises:
       OutOfMemoryError: it does not fit into a chip's memory.

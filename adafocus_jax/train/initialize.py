@@ -7,11 +7,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from adafocus_jax.checkpoint import load_checkpoint, require_same_arrays
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ def initialize_from(
 def class_arrays(model: VideoModel) -> frozenset[str]:
     """Paths of the arrays with an axis of classes, such as ``params/global_head/linear/kernel``."""
     shapes = [
-        flatten_dict(jax.eval_shape(lambda m=m: init_variables(m, jax.random.key(0))), sep="/")
+        flatten_dict(variable_shapes(m), sep="/")
         for m in (model, model.clone(num_classes=model.num_classes + 1))
     ]
     return frozenset(name for name, leaf in shapes[0].items() if leaf.shape != shapes[1][name].shape)
@@ -67,5 +66,13 @@ def classes_differ(theirs: Sequence[str], ours: Sequence[str]) -> bool:
     >>> classes_differ(["run", "jump"], ["jump", "run"]), classes_differ(["class 0", "class 1"], ["jump", "run"])
     (True, False)
     """
-    unnamed = [f"class {k}" for k in range(len(ours))]
-    return list(theirs) not in (list(ours), unnamed)
+    return list(theirs) != list(ours) and not (is_unnamed(theirs) and len(theirs) == len(ours))
+
+
+def is_unnamed(classes: Sequence[str]) -> bool:
+    """Whether all names are made up, as ``adafocus convert`` does without ``--classes``.
+
+    >>> is_unnamed(["class 0", "class 1"]), is_unnamed(["run", "class 1"])
+    (True, False)
+    """
+    return all(name == f"class {k}" for k, name in enumerate(classes))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import ExitStack
 from types import FrameType
 
 import jax
 
+from adafocus_jax.signals import NUMBERS, deferred
 from adafocus_jax.train.processes import largest_over_processes
 
 
@@ -16,9 +18,9 @@ class StopRequestedError(Exception):
 
 
 class StopSignals:
-    """While its ``with`` block runs, the first SIGTERM or SIGINT sets ``signal``; a second one interrupts at once.
+    """From ``listen`` to the end of the ``with`` block, the first SIGTERM or SIGINT sets ``signal``.
 
-    Python lets only the main thread handle signals; elsewhere nothing is changed.
+    A second one interrupts at once. Python lets only the main thread handle signals; elsewhere nothing is changed.
     """
 
     def __init__(self) -> None:
@@ -26,17 +28,21 @@ class StopSignals:
         self._agreed: int | None = None
         self._share = largest_over_processes() if jax.process_count() > 1 else None
         self._shared: jax.Array | None = None
-        self._previous: dict[int, signal._HANDLER] = {}
+        self._restore = ExitStack()
+
+    def listen(self) -> None:
+        """Starts handling signals: from now on there is something to save."""
+        if threading.current_thread() is threading.main_thread():
+            self._restore.enter_context(deferred())
+            for number in NUMBERS:
+                previous = signal.signal(number, self._handle)
+                self._restore.callback(signal.signal, number, previous)
 
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._restore.close()
 
     @property
     def signal(self) -> int | None:
@@ -44,10 +50,10 @@ class StopSignals:
         return self._received if self._share is None else self._agreed
 
     def share(self) -> None:
-        """Once a step: tells the other processes, and takes in what they told a step ago, so that none waits."""
+        """Once a step: sends this process's signal and reads what the others sent a step ago, so that nobody waits."""
         if self._share is not None:
-            told, self._shared = self._shared, self._share(self._received or 0)
-            self._agreed = None if told is None else int(told.addressable_data(0)) or None
+            before, self._shared = self._shared, self._share(self._received or 0)
+            self._agreed = None if before is None else int(before.addressable_data(0)) or None
 
     def check(self) -> None:
         """As ``share``, between the parts of what need not be finished; raises StopRequestedError if a signal came."""

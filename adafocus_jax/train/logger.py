@@ -1,4 +1,4 @@
-"""What a run tells: ``metrics.jsonl`` and TensorBoard scalars on disk, progress on the terminal."""
+"""The logs of a run: ``metrics.jsonl`` and TensorBoard events on disk, progress on the terminal."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 
-from adafocus_jax.data.records import encode_frame
-from adafocus_jax.errors import UserError
+from adafocus_jax.data.records.schema import encode_frame
+from adafocus_jax.io import write_bytes
+from adafocus_jax.train.events import EventWriter
 
 log = logging.getLogger(__name__)
 
@@ -32,56 +32,88 @@ TENSORBOARD_FOLDER = "tensorboard"
 class MetricWriter:
     """Appends rows to ``WORKDIR/metrics.jsonl`` and scalars to ``WORKDIR/tensorboard``; process 0 alone writes.
 
-    A row is ``{"step": 20, "split": "train", "loss/total": 1.5, …}``.
+    A row is ``{"step": 20, "split": "train", "loss/total": 1.5, …}``. A write error does not end training: rows are
+    kept until they can be written.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], start_step: int) -> None:
-        """Goes on after ``start_step``: what an interrupted run wrote of later steps is dropped, as it comes again."""
+    def __init__(self, workdir: str | os.PathLike[str], start_step: int, *, evaluated: bool = True) -> None:
+        """Resumes after ``start_step``: rows of later steps, of an interrupted run, are dropped, as they come again.
+
+        So are rows of evaluations at ``start_step`` itself, unless its evaluation was completed (``evaluated``).
+        """
         self._writes = jax.process_index() == 0
+        self._unwritten: list[str] = []
         if self._writes:
             self._path = Path(workdir) / METRICS_FILE
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _drop_later_rows(self._path, start_step)
-            folder = str(Path(workdir) / TENSORBOARD_FOLDER)
-            self._board = SummaryWriter(folder, purge_step=start_step + 1)
+            _drop_later_rows(self._path, start_step, evaluated)
+            self._board = EventWriter(Path(workdir) / TENSORBOARD_FOLDER, start_step)
 
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        """One row of finite numbers of ``split`` (``train`` or ``eval``) after ``step`` updates."""
+        """One row of finite numbers of ``split`` (``train``, or an evaluator's name) after ``step`` updates."""
         if self._writes:
-            try:
-                with open(self._path, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-            except OSError as error:
-                raise UserError(
-                    f"training stops at step {step}: cannot write {self._path}: {error}"
-                ) from error
-            for name, value in values.items():
-                self._board.add_scalar(f"{split}/{name}", value, step)
+            self._unwritten.append(json.dumps({"step": step, "split": split, **values}) + "\n")
+            self._append()
+            self._board.add(
+                step,
+                [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in values.items()],
+            )
 
     def images(self, split: str, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Pictures by name, RGB uint8 ``[H, W, 3]``, for TensorBoard alone."""
         if self._writes:
             for name, image in images.items():
-                # Not add_image, whose PNGs of video frames would soon outgrow the checkpoints.
-                jpeg = encode_frame(image, quality=90)
+                # Not tensorboardX's PNGs of video frames, which would soon outgrow the checkpoints.
                 drawn = Summary.Image(height=image.shape[0], width=image.shape[1], colorspace=3)
-                drawn.encoded_image_string = jpeg
-                value = Summary.Value(tag=f"{split}/{name}", image=drawn)
-                self._board.file_writer.add_summary(Summary(value=[value]), step)
+                drawn.encoded_image_string = encode_frame(image, quality=90)
+                self._board.add(step, [Summary.Value(tag=f"{split}/{name}", image=drawn)])
 
     def close(self) -> None:
         """Writes what is buffered."""
         if self._writes:
+            self._append()
+            if self._unwritten:
+                log.warning(
+                    "%d rows of figures are lost: %s cannot be written", len(self._unwritten), self._path
+                )
             self._board.close()
 
+    def _append(self) -> None:
+        if not self._unwritten:
+            return
+        try:
+            with open(self._path, "ab") as file:
+                end = file.tell()
+                try:
+                    file.write("".join(self._unwritten).encode())
+                    file.flush()
+                except OSError:
+                    file.truncate(end)  # else the next row would follow upon half of this one
+                    raise
+        except OSError as error:
+            if len(self._unwritten) == 1:
+                log.warning("%s cannot be written, training continues: %s", self._path, error.strerror)
+            return
+        self._unwritten.clear()
 
-def _drop_later_rows(path: Path, start_step: int) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start_step]
+
+def _drop_later_rows(path: Path, start_step: int, evaluated: bool) -> None:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            step, split = int(row["step"]), str(row["split"])
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines) or line.endswith(b"\n"):  # else it was killed while it wrote
+                log.warning("%s: line %d is not a row of figures: dropped", path, number)
+            continue
+        if line.endswith(b"\n") and (
+            step < start_step or (step == start_step and (evaluated or split == "train"))
+        ):
+            kept.append(line)
     if kept != lines:
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, path)
+        write_bytes(path, b"".join(kept))
 
 
 class Meter:

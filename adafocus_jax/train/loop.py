@@ -1,9 +1,8 @@
-"""The training loop: resume or start, step, log, evaluate, save, until the end, a signal or divergence."""
+"""The training loop: resume or start, then save, evaluate, step and log until the end, a signal or divergence."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,26 +14,24 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import optax
 
 from adafocus_jax.checkpoint import FOLDER, Checkpoints
+from adafocus_jax.checkpoint.manager import move_damaged_run
 from adafocus_jax.errors import UserError
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
+from adafocus_jax.train.figures import Figures, TrainingDivergedError
 from adafocus_jax.train.interrupt import StopRequestedError, StopSignals
-from adafocus_jax.train.logger import Meter, MetricWriter, ProgressView, describe_not_finite
+from adafocus_jax.train.lock import WorkdirLock
+from adafocus_jax.train.logger import METRICS_FILE, TENSORBOARD_FOLDER, Meter, MetricWriter, ProgressView
 from adafocus_jax.train.memory import check_memory
-from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer
+from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer, plain_optimizer
 from adafocus_jax.train.processes import naming_lost_processes, require_same
 from adafocus_jax.train.profiler import Profiler
-from adafocus_jax.train.state import TrainState, create_state, run_keys
-from adafocus_jax.train.step import (
-    LossFunction,
-    Parallel,
-    TrainStep,
-    check_batch_size,
-    fetch_scalars,
-    make_train_step,
-)
+from adafocus_jax.train.state import TrainState, create_state
+from adafocus_jax.train.step import LossFunction, Parallel, TrainStep, check_batch_size, make_train_step
 from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
+from adafocus_jax.train.watchdog import Watchdog
 from adafocus_jax.types import Array, VideoBatch
 
 log = logging.getLogger(__name__)
@@ -46,6 +43,18 @@ Evaluate = Callable[[dict[str, Any], Callable[[int], None]], Mapping[str, float 
 second argument after each batch, in all processes equally often, with the number of videos: a signal ends it there."""
 Initialize = Callable[[dict[str, Any]], dict[str, Any]]
 """From fresh ``{"params", "batch_stats"}`` on the host to those to start from."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Something to measure on held-out data while training."""
+
+    name: str
+    """Of its rows in ``metrics.jsonl``, under ``split``."""
+    function: Evaluate
+    """Its numbers are saved with the checkpoint; no two evaluators may give one the same name."""
+    every: int = 0
+    """Steps between evaluations; there is always one at the end. 0: only there."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,6 @@ class TrainOptions:
     """A step that is not finite ends the run, or its update is dropped and counted."""
     log_every: int = 10
     """Steps between rows of figures, which are means over them."""
-    eval_every: int = 0
-    """Steps between evaluations; there is always one at the end. 0: only there."""
     checkpoint_every: int = 0
     """Steps between checkpoints; there is always one at the end and with every evaluation. 0: only there."""
     best_metric: str = "top1"
@@ -73,6 +80,10 @@ class TrainOptions:
     """What one device can do, for the share of it that is used; 0: as known for its kind."""
     profile: tuple[int, int] | None = None
     """First step and number of steps, counted in the run, of a ``jax.profiler`` trace in ``WORKDIR/profile``."""
+
+    def is_due(self, step: int, every: int) -> bool:
+        """Whether what happens every so many steps (0: never), and at the end, happens after ``step`` updates."""
+        return step == self.num_steps or (step > 0 and every > 0 and step % every == 0)
 
 
 @dataclass(frozen=True)
@@ -86,10 +97,6 @@ class TrainResult:
     """The signal that stopped it; None when all steps are done."""
 
 
-class TrainingDivergedError(RuntimeError):
-    """A loss or a gradient is no longer finite. The message is one line with step, terms and last checkpoint."""
-
-
 @naming_lost_processes()
 def train(
     model: VideoModel,
@@ -97,34 +104,39 @@ def train(
     *,
     workdir: str | os.PathLike[str],
     options: TrainOptions,
-    optimizer: OptimizerOptions,
+    optimizer: OptimizerOptions | optax.GradientTransformation,
     loss: LossFunction,
     batch_shapes: VideoBatch,
     config: Mapping[str, Any],
     free_keys: Collection[str] = (),
-    evaluate: Evaluate | None = None,
+    complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    evaluators: Sequence[Evaluator] = (),
     initialize: Initialize | None = None,
+    start_over: bool = False,
 ) -> TrainResult:
-    """Trains ``model`` on all devices, or goes on where a run in ``workdir`` stopped, bit for bit.
+    """Trains ``model`` on all devices, or resumes the run in ``workdir``, bit for bit.
 
     Args:
       model: of ``create_model``.
       batches: what is in batch s must depend on s alone.
       workdir: gets ``checkpoints/``, ``metrics.jsonl`` and ``tensorboard/``.
       options: steps, batch size, cadences.
-      optimizer: rate, groups, schedule.
-      loss: from a training pass and labels ``[B]`` to the named terms.
+      optimizer: rate, groups, schedule; or any transformation of optax, used as it is.
+      loss: from a training pass and labels ``[B]`` to the loss of each video.
       batch_shapes: shapes and dtypes of a global batch.
       config: all that defines the run, of what JSON can hold; saved beside the checkpoints.
-      free_keys: dotted keys of ``config`` that may change when a run goes on.
-      evaluate: measures on held-out data.
-      initialize: what a new run starts from, e.g. ``initialize_from``; not called when one goes on.
+      free_keys: dotted keys of ``config`` that may change when a run is resumed.
+      complete: gives a stored configuration the keys that versions after its own added.
+      evaluators: measure on held-out data.
+      initialize: what a new run starts from, e.g. ``initialize_from``; not called when one is resumed.
+      start_over: where every checkpoint in ``workdir`` is damaged, move that run aside and begin a new one.
 
     Returns:
       Where it stands. SIGTERM and SIGINT save a checkpoint and return early.
 
     Raises:
-      UserError: a batch that the devices do not divide, shapes or memory that do not fit, a workdir of another run.
+      UserError: a batch that the devices do not divide, shapes or memory that do not fit, a workdir of another run, or
+        one in which another process trains.
       TrainingDivergedError: a loss or gradient is not finite; such a state is never saved.
       ProcessLostError: another process of the run has died.
     """
@@ -133,39 +145,121 @@ def train(
     # Shapes first: a configuration that does not fit fails here, before data are read and memory is taken.
     shapes = jax.eval_shape(create)
     check_memory(step.lower(shapes, batch_shapes), jax.local_devices()[0])
-    with Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys) as checkpoints:
-        # The order of things: resume from the newest readable checkpoint of this workdir; else start from what
-        # ``initialize`` takes from another run; else fresh.
-        state = checkpoints.restore_latest(shapes)
+
+    with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        watchdog = stack.enter_context(Watchdog())
+        lock = stack.enter_context(WorkdirLock(workdir)) if jax.process_index() == 0 else None
+        # Resume from the newest readable checkpoint of this workdir; else start from what ``initialize`` takes from
+        # another run; else fresh.
+        if start_over:
+            move_damaged_run(Path(workdir), [FOLDER, METRICS_FILE, TENSORBOARD_FOLDER])
+        checkpoints = stack.enter_context(
+            Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys, complete=complete)
+        )
+        restored = checkpoints.restore_latest(shapes)
+        start = 0 if restored is None else int(restored.step)
         require_same(
-            0 if state is None else int(state.step),
+            start,
             f"the processes find different checkpoints in {workdir}: it has to lie on storage that all of them share",
         )
-        feed = batches(0 if state is None else int(state.step))
-        if state is None:
-            state = jax.device_get(create())
-            state = state.replace(**initialize(state.variables)) if initialize else state
+        metrics = checkpoints.metrics(start)
+        if start > options.num_steps or (start == options.num_steps and (metrics or not evaluators)):
+            log.info("nothing to do: %s has all %d steps", workdir, options.num_steps)
+            return TrainResult(start, metrics)
+        feed = prefetch(batches(start), step.put_batch)
+        if restored is None:
+            fresh = jax.device_get(create())
+            restored = fresh.replace(**initialize(fresh.variables)) if initialize else fresh
         else:
-            log.info("resuming from step %d of %s", int(state.step), workdir)
+            log.info("resuming from step %d of %s", start, workdir)
+        state = step.put_state(restored)
+
         peak = peak_flops(options.peak_tflops, jax.devices()[0].device_kind)
-        peak_step_sec = peak and 2 * step.count_macs(shapes, batch_shapes) / peak
-        meter = Meter(options.batch_size, peak_step_sec)
-        return _Run(step, checkpoints, options, evaluate, workdir, meter).go(state, feed)
+        meter = Meter(options.batch_size, peak and 2 * step.count_macs(shapes, batch_shapes) / peak)
+        writer = MetricWriter(workdir, start, evaluated=bool(metrics))
+        stack.callback(writer.close)
+        view = stack.enter_context(ProgressView(options.num_steps, options.batch_size, start))
+        figures = Figures(checkpoints, view.note)
+        profiler = stack.enter_context(Profiler(options.profile, Path(workdir) / "profile"))
+        previous: Mapping[str, Array] = {}
+
+        for done in range(start, options.num_steps + 1):
+            # Save before evaluating: an evaluation that fails loses nothing, and one that was cut short is made up for
+            # when the run is resumed.
+            stopping = signals.signal is not None
+            evaluated = done == start and bool(metrics)
+            due = [e for e in evaluators if options.is_due(done, e.every) and not (stopping or evaluated)]
+            saving = bool(stopping or due or options.is_due(done, options.checkpoint_every))
+            if saving:
+                host = figures.finite(done, step.get_state(state))
+                if lock is not None:
+                    lock.check()
+                with watchdog.waiting_for("the checkpoint before to be written"):
+                    checkpoints.save(done, host)
+                found = _evaluate(due, host.variables, view, signals)
+                if found:
+                    metrics = _record(done, found, checkpoints, writer, view, options.best_metric)
+                    _check_best_metric(options.best_metric, metrics, all_due=len(due) == len(evaluators))
+                meter.restart()
+            # A signal that came after the look above waits for the next step, which is saved.
+            if done == options.num_steps or (saving and signals.signal is not None):
+                break
+
+            # Step.
+            profiler.before(done + 1)
+            try:
+                with meter.waiting(), watchdog.waiting_for("the next batch of videos"):
+                    batch = next(feed)
+            except Exception:
+                # Not one of several alone: the others, whose data may be well, would have to save, too.
+                if jax.process_count() == 1:
+                    with suppress(TrainingDivergedError):
+                        checkpoints.save(done, figures.finite(done, step.get_state(state)))
+                raise
+            with jax.transfer_guard("disallow"):  # fails whenever data move between host and device unasked
+                state, scalars = step.run(state, batch)
+            # One step ahead of the devices, not more, or batches would pile up on them.
+            jax.block_until_ready(previous or scalars)
+            previous = scalars
+            signals.share()
+
+            # Log.
+            figures.add(done + 1, scalars)
+            view.step(done + 1)
+            if (
+                done == start
+            ):  # that step was compiled, which a signal ends at once: there was nothing to save
+                meter.restart()
+                signals.listen()
+            else:
+                meter.step()
+            if options.is_due(done + 1, options.log_every):
+                row = figures.means() | meter.read() | peak_memory_gib()
+                if options.on_nan == "skip":
+                    row["skipped"] = figures.take_skipped()
+                writer.write("train", done + 1, row)
+                if "loss/total" in row:  # else every update was dropped
+                    view.figures(done + 1, row)
+        return TrainResult(done, metrics, signals.signal)
 
 
 def make_step_and_state(
     model: VideoModel,
     options: TrainOptions,
-    optimizer: OptimizerOptions,
+    optimizer: OptimizerOptions | optax.GradientTransformation,
     loss: LossFunction,
     devices: Sequence[jax.Device] | None = None,
 ) -> tuple[TrainStep, Callable[[], TrainState]]:
     """The training step of a run, and what makes its first state. ``devices``: to run on; None: all."""
-    params = jax.eval_shape(partial(init_variables, model), run_keys(options.seed)[0])["params"]
-    sgd = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
+    params = variable_shapes(model)["params"]
+    if isinstance(optimizer, OptimizerOptions):
+        made = make_optimizer(optimizer, params, num_steps=options.num_steps, batch_size=options.batch_size)
+    else:
+        made = plain_optimizer(optimizer, params)
     step = make_train_step(
         model,
-        sgd,
+        made,
         loss,
         seed=options.seed,
         parallel=options.parallel,
@@ -177,7 +271,7 @@ def make_step_and_state(
     fast = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     on_cpu = jax.default_backend() == "cpu"
     create = jax.jit(
-        partial(create_state, model, sgd.transform, options.seed), compiler_options=fast if on_cpu else None
+        partial(create_state, model, made.transform, options.seed), compiler_options=fast if on_cpu else None
     )
     return step, create
 
@@ -185,171 +279,61 @@ def make_step_and_state(
 def prefetch(
     batches: Iterable[Mapping[str, np.ndarray]], put: Callable[[Mapping[str, np.ndarray]], VideoBatch]
 ) -> Iterator[VideoBatch]:
-    """Puts each batch on the devices while the one before it is used."""
+    """Puts each batch on the devices while the one before it is used; an error comes in the place of its batch."""
     ahead: deque[VideoBatch] = deque()
-    for batch in batches:
-        ahead.append(put(batch))
-        if len(ahead) > 1:
-            yield ahead.popleft()
+    failure: Exception | None = None
+    try:
+        for batch in batches:
+            ahead.append(put(batch))
+            if len(ahead) > 1:
+                yield ahead.popleft()
+    except Exception as error:
+        failure = error
     yield from ahead
+    if failure is not None:
+        raise failure
 
 
-class _Run:
-    """One call of ``train``, from a state on the host to the end."""
+def _evaluate(
+    due: Sequence[Evaluator], variables: dict[str, Any], view: ProgressView, signals: StopSignals
+) -> dict[str, Mapping[str, float | np.ndarray]]:
+    """What each evaluator found, by its name; nothing if a signal came meanwhile."""
+    found = {}
+    for evaluator in due:
+        with view.doing("evaluating") as count, suppress(StopRequestedError):
 
-    def __init__(
-        self,
-        step: TrainStep,
-        checkpoints: Checkpoints,
-        options: TrainOptions,
-        evaluate: Evaluate | None,
-        workdir: str | os.PathLike[str],
-        meter: Meter,
-    ) -> None:
-        self.step, self.checkpoints, self.options, self.evaluate = step, checkpoints, options, evaluate
-        self.workdir, self.meter = workdir, meter
-        self.signals = StopSignals()
-        self.metrics: dict[str, float] = {}
-        self.pending: list[tuple[int, Mapping[str, Array]]] = []
-        """Scalars that are still on the devices, with their step."""
-        self.window: list[dict[str, float]] = []
-        """Scalars fetched since the last row."""
-        self.skipped = 0
-        """Steps since the last row whose update was dropped."""
-
-    def go(self, state: TrainState, batches: Iterable[Mapping[str, np.ndarray]]) -> TrainResult:
-        start, num_steps = int(state.step), self.options.num_steps
-        if start >= num_steps:
-            log.info("nothing to do: %s has all %d steps", self.workdir, num_steps)
-            return TrainResult(start, self.checkpoints.metrics(start))
-        with ExitStack() as stack:
-            self.writer = MetricWriter(self.workdir, start)
-            stack.callback(self.writer.close)
-            self.view = stack.enter_context(ProgressView(num_steps, self.options.batch_size, start))
-            stack.enter_context(self.signals)
-            self.profiler = stack.enter_context(
-                Profiler(self.options.profile, Path(self.workdir) / "profile")
-            )
-            return self._steps(self.step.put_state(state), start, batches)
-
-    def _steps(
-        self, state: TrainState, start: int, batches: Iterable[Mapping[str, np.ndarray]]
-    ) -> TrainResult:
-        feed = prefetch(batches, self.step.put_batch)
-        for done in range(start + 1, self.options.num_steps + 1):
-            self.profiler.before(done)
-            with self.meter.waiting():
-                batch = next(feed)
-            # Fails whenever data move between host and device unasked.
-            with jax.transfer_guard("disallow"):
-                state, scalars = self.step.run(state, batch)
-            self.pending.append((done, scalars))
-            # One step ahead of the devices, not more, or batches would pile up on them.
-            jax.block_until_ready(self.pending[-2:][0][1])
-            self.signals.share()
-            self._count(done, start)
-            # A signal that comes while nothing is saved waits for the next step, which is.
-            if self._after(done, state) and self.signals.signal is not None:
-                break
-        return TrainResult(done, self.metrics, self.signals.signal)
-
-    def _count(self, done: int, start: int) -> None:
-        self.view.step(done)
-        if done == start + 1:
-            self.meter.restart()  # that step was compiled
-        else:
-            self.meter.step()
-
-    def _after(self, done: int, state: TrainState) -> bool:
-        """Whatever is due after step ``done``: a row of figures, an evaluation, a checkpoint. Whether it saved."""
-        stopping = self.signals.signal is not None
-        if self._due(done, self.options.log_every):
-            self._log_row(done)
-        evaluating = self.evaluate is not None and self._due(done, self.options.eval_every) and not stopping
-        if not (evaluating or stopping or self._due(done, self.options.checkpoint_every)):
-            return False
-        host = self._finite_state(done, state)
-        metrics = self._evaluate(done, host) if evaluating else {}
-        self._save(done, host, metrics)
-        self.meter.restart()
-        return True
-
-    def _due(self, done: int, every: int) -> bool:
-        return done == self.options.num_steps or (every > 0 and done % every == 0)
-
-    def _log_row(self, done: int) -> None:
-        self._fetch()
-        names = self.window[0] if self.window else ()
-        row = {name: math.fsum(r[name] for r in self.window) / len(self.window) for name in names}
-        row |= self.meter.read() | peak_memory_gib()
-        if self.options.on_nan == "skip":
-            row["skipped"] = self.skipped
-        self.writer.write("train", done, row)
-        if self.window:
-            self.view.figures(done, row)
-        self.window.clear()
-        self.skipped = 0
-
-    def _fetch(self) -> None:
-        """Moves pending scalars to the host, and stops at the first step that is not finite unless it was skipped."""
-        for step, scalars in self.pending:
-            row = fetch_scalars(scalars)
-            bad = describe_not_finite(row)
-            if row.pop("skipped", 0):
-                self.skipped += 1
-                self.view.note(
-                    f"step {step} skipped, its update dropped: {bad or 'parameters would overflow'}"
-                )
-            elif bad:
-                self._diverged(step, bad)
-            else:
-                self.window.append(row)
-        self.pending.clear()
-
-    def _finite_state(self, done: int, state: TrainState) -> TrainState:
-        self._fetch()
-        host = self.step.get_state(state)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(host):
-            if not np.isfinite(leaf).all():
-                self._diverged(
-                    done, f"{jax.tree_util.keystr(path, simple=True, separator='/')} is not finite"
-                )
-        return host
-
-    def _diverged(self, step: int, what: str) -> None:
-        saved = self.checkpoints.steps
-        good = str(self.checkpoints.folder / str(saved[-1])) if saved else "none yet"
-        raise TrainingDivergedError(
-            f"training diverged at step {step}: {what}; last good checkpoint: {good}; "
-            "lower optimizer.lr or optimizer.clip_norm and train in another workdir, or go on from there with "
-            "train.on_nan=skip, which drops such updates"
-        )
-
-    def _evaluate(self, done: int, host: TrainState) -> dict[str, float]:
-        """The numbers; none if a signal came meanwhile."""
-        assert self.evaluate is not None
-        found: Mapping[str, float | np.ndarray] = {}
-        with self.view.doing("evaluating") as count, suppress(StopRequestedError):
-
-            def progress(videos: int) -> None:
+            def progress(videos: int, count: Callable[[int], None] = count) -> None:
                 count(videos)
-                self.signals.check()
+                signals.check()
 
-            found = self.evaluate(host.variables, progress)
-        pictures = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
-        metrics = {name: float(value) for name, value in found.items() if name not in pictures}
-        if metrics:
-            self.metrics = metrics
-            self.writer.write("eval", done, metrics)
-            self.writer.images("eval", done, pictures)
-            figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            self.view.note(f"step {done} evaluation  {figures}")
-        return metrics
+            found[evaluator.name] = evaluator.function(variables, progress)
+    return found if len(found) == len(due) else {}
 
-    def _save(self, done: int, host: TrainState, metrics: dict[str, float]) -> None:
-        best = self.options.best_metric
-        self.checkpoints.save(done, host, metrics=metrics, score=metrics.get(best))
-        if metrics and best not in metrics:
-            raise UserError(
-                f"no metric {best!r} to choose the best by: evaluation yields {', '.join(metrics)}"
-            )
+
+def _record(
+    step: int,
+    found: Mapping[str, Mapping[str, float | np.ndarray]],
+    checkpoints: Checkpoints,
+    writer: MetricWriter,
+    view: ProgressView,
+    best_metric: str,
+) -> dict[str, float]:
+    """Writes what was found to the log and beside the checkpoint, and returns the numbers."""
+    metrics: dict[str, float] = {}
+    for name, values in found.items():
+        pictures = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+        numbers = {key: float(value) for key, value in values.items() if key not in pictures}
+        if twice := sorted(metrics.keys() & numbers.keys()):
+            raise UserError(f"evaluator {name!r} yields {twice[0]!r}, as another does: give it another name")
+        metrics |= numbers
+        writer.write(name, step, numbers)
+        writer.images(name, step, pictures)
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+        view.note(f"step {step} {'evaluation' if name == 'eval' else name}  {shown}")
+    checkpoints.record(step, metrics, score=metrics.get(best_metric))
+    return metrics
+
+
+def _check_best_metric(best: str, metrics: Mapping[str, float], all_due: bool) -> None:
+    if all_due and best not in metrics:
+        raise UserError(f"no metric {best!r} to choose the best by: evaluation yields {', '.join(metrics)}")

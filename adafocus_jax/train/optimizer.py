@@ -1,11 +1,12 @@
-"""SGD as the authors train with: groups of parameters by regex, weight decay in the gradient, cosine per step."""
+"""SGD as the authors train with, or another optimizer of optax: groups of parameters by regex, cosine per step."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -16,6 +17,23 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.types import Array
 
 log = logging.getLogger(__name__)
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "adagrad": optax.adagrad,
+    "adam": optax.adam,
+    "adamw": optax.adamw,
+    "adan": optax.adan,
+    "lamb": optax.lamb,
+    "lars": optax.lars,
+    "lion": optax.lion,
+    "nadamw": optax.nadamw,
+    "novograd": optax.novograd,
+    "radam": optax.radam,
+    "rmsprop": optax.rmsprop,
+}
+"""Name to what makes the transformation from a learning rate. ``register_optimizer`` adds one."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +50,32 @@ class ParamGroup:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """Stochastic gradient descent with momentum (paper, implementation details)."""
+    """How parameters are updated; by default, SGD with momentum (paper, implementation details)."""
 
     learning_rate: float
     """Peak rate for a batch of ``reference_batch_size``."""
     reference_batch_size: int
     groups: tuple[ParamGroup, ...]
     """In order: a parameter belongs to the first group that matches it."""
+    name: str = "sgd"
+    """A key of ``OPTIMIZERS``."""
     momentum: float = 0.9
+    """Of sgd, and of every optimizer with an argument of this name."""
     weight_decay: float = 0.0
-    """Added to the gradient before momentum, on every parameter, norms and biases too."""
+    """On every parameter, norms and biases too: as the optimizer has it where it has an argument of this name (adamw,
+    lamb, lion: decoupled from the gradient); else, as in sgd, added to the gradient before all else."""
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Further arguments of the optimizer, such as ``{"b2": 0.98}`` of adamw."""
     clip_norm: float | None = None
     """Largest norm of the whole gradient; larger ones are scaled down to it. None: no limit."""
     warmup_frac: float = 0.0
     """Share of all steps, 0…1, over which the rate rises linearly to its peak."""
+    decay_steps: int = 0
+    """Length of the schedule in steps, to which the fractions here refer, so that a run may be made longer when it is
+    resumed; 0: that of the run."""
     freeze: str = ""
-    """Regular expression: parameters whose whole path it matches are never updated, nor decayed. Their batch norm goes
-    on normalising by the batch, and so its running statistics go on following the data."""
+    """Regular expression: parameters whose whole path it matches are never updated, nor decayed. Their batch norm still
+    normalises by the batch, so its running statistics keep following the data."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +83,8 @@ class Optimizer:
     """An optax transformation and what is behind it."""
 
     transform: optax.GradientTransformation
-    learning_rate: Callable[[Array], Array]
-    """From a step to the rate at factor 1."""
+    learning_rate: Callable[[Array], Array] | None
+    """From a step to the rate at factor 1; None: not known."""
     trains: Any
     """In a tree like the parameters: False where one is frozen."""
 
@@ -65,8 +92,9 @@ class Optimizer:
 def make_optimizer(options: OptimizerOptions, params: Any, *, num_steps: int, batch_size: int) -> Optimizer:
     """The optimizer of a run of ``num_steps`` on batches of ``batch_size`` videos, all devices together.
 
-    The order is PyTorch's: clip, add ``weight_decay · parameter``, ``buffer = momentum · buffer + gradient``,
-    ``parameter −= rate · factor · buffer``. The rate is rescaled linearly from the reference batch size.
+    Of sgd the order is PyTorch's: clip, add ``weight_decay · parameter``, ``buffer = momentum · buffer + gradient``,
+    ``parameter −= rate · factor · buffer``. Another optimizer takes the clipped gradient, and ``rate · factor`` scales
+    what it does at a rate of 1. The rate is rescaled linearly from the reference batch size.
 
     Args:
       options: what to do.
@@ -75,8 +103,10 @@ def make_optimizer(options: OptimizerOptions, params: Any, *, num_steps: int, ba
       batch_size: global batch size.
 
     Raises:
-      UserError: a parameter without a group, a group without a parameter, or ``freeze`` matches none or all.
+      UserError: a parameter without a group, a group without a parameter, ``freeze`` matches none or all, or an unknown
+        optimizer or argument of one.
     """
+    num_steps = options.decay_steps or num_steps
     group_of = assign_groups(params, options.groups)
     trains = trainable(params, options.freeze)
     peak = rescaled_rate(options, batch_size)
@@ -87,11 +117,31 @@ def make_optimizer(options: OptimizerOptions, params: Any, *, num_steps: int, ba
     clip = optax.identity() if options.clip_norm is None else optax.clip_by_global_norm(options.clip_norm)
     transform = optax.chain(
         clip,
-        optax.add_decayed_weights(options.weight_decay),
-        optax.trace(options.momentum),
+        *_direction(options, trains),
         _scale_by_group(options.groups, group_of, trains, learning_rate, num_steps),
     )
     return Optimizer(transform, learning_rate, trains)
+
+
+def plain_optimizer(transform: optax.GradientTransformation, params: Any) -> Optimizer:
+    """Any transformation of optax as an ``Optimizer`` that updates all of ``params``; its rate is its own affair."""
+    return Optimizer(transform, learning_rate=None, trains=jax.tree.map(lambda _: True, params))
+
+
+def register_optimizer(name: str, make: Callable[..., optax.GradientTransformation]) -> None:
+    """Makes an optimizer available to ``OptimizerOptions`` and to ``config.optimizer.name``.
+
+    Args:
+      name: as in the configuration.
+      make: like ``optax.adamw``, a function of ``learning_rate``, which is 1, and of ``weight_decay`` and ``momentum``
+        if it has such arguments.
+
+    Raises:
+      UserError: another optimizer has this name.
+    """
+    if OPTIMIZERS.get(name, make) is not make:
+        raise UserError(f"optimizer {name!r} exists already: choose another name")
+    OPTIMIZERS[name] = make
 
 
 def rescaled_rate(options: OptimizerOptions, batch_size: int) -> float:
@@ -169,6 +219,27 @@ def trainable(params: Any, freeze: str) -> Any:
             f"matches whole paths of some; they begin with {', '.join(sorted(params))}"
         )
     return trains
+
+
+def _direction(options: OptimizerOptions, trains: Any) -> list[optax.GradientTransformation]:
+    """From a gradient to what the rate multiplies and is subtracted."""
+    if options.name not in OPTIMIZERS:
+        raise UserError(f"unknown optimizer {options.name!r}: choose one of {', '.join(OPTIMIZERS)}")
+    make = OPTIMIZERS[options.name]
+    known = [name for name in inspect.signature(make).parameters if name != "learning_rate"]
+    for name in options.arguments:
+        if name not in known or hasattr(options, name):
+            free = ", ".join(name for name in known if not hasattr(options, name))
+            raise UserError(f"optimizer {options.name} takes no argument {name!r}: choose among {free}")
+    decay = [] if "weight_decay" in known else [optax.add_decayed_weights(options.weight_decay)]
+    if make is optax.sgd:
+        # Not optax.sgd itself, which nests what is kept otherwise than in the checkpoints of earlier versions.
+        return [*decay, optax.trace(options.momentum, **options.arguments)]
+    given = {name: getattr(options, name) for name in ("momentum", "weight_decay") if name in known}
+    transform = make(learning_rate=1.0, **given, **options.arguments)
+    # Frozen parameters need no statistics. optax's updates are added; ours are subtracted.
+    transform = optax.masked(transform, trains) if options.freeze else transform
+    return [*decay, transform, optax.scale(-1.0)]
 
 
 def _name(path: Sequence[Any]) -> str:

@@ -35,14 +35,18 @@ def connect(
     Raises:
       UserError: only some are given, they do not fit together, or the processes do not find each other.
     """
-    given = {"--coordinator": coordinator, "--num-processes": num_processes, "--process-id": process_id}
-    missing = [flag for flag, value in given.items() if value is None]
+    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
+    missing = [f"`{name}`" for name, value in given.items() if value is None]
     if len(missing) == 3 and not in_cluster(os.environ):
         return
     if len(missing) in (1, 2):
-        raise UserError(f"{' and '.join(missing)} missing: several processes need all of {', '.join(given)}")
+        raise UserError(
+            f"{' and '.join(missing)} missing: several processes need `coordinator`, `num_processes` and `process_id`"
+        )
     if num_processes is not None and not 0 <= (process_id or 0) < num_processes:
-        raise UserError(f"--process-id {process_id} is not one of 0…{num_processes - 1}")
+        raise UserError(f"process_id={process_id} is not one of 0…{num_processes - 1}")
+    # JAX's own notifier would take SIGTERM for itself, and tell nobody until the first step is done.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -83,7 +87,7 @@ def naming_lost_processes() -> Iterator[None]:
         said = str(error).partition("\n")[0][:300]
         raise ProcessLostError(
             f"another process of the run ended or cannot be reached ({said}): see what it said, and start the same "
-            "command on all of them to go on from the last checkpoint"
+            "command on all of them to resume from the last checkpoint"
         ) from error
 
 

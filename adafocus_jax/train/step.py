@@ -12,10 +12,11 @@ that of the whole batch but for batch norm, which normalises by, and takes runni
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +36,7 @@ AXIS = "batch"
 """The mapped axis: devices."""
 Parallel = Literal["pmap", "shard_map"]
 LossFunction = Callable[[ModelOutput, Array], Losses]
+"""From a training pass and labels ``[B]`` to the loss of each video, as ``uni_adafocus_loss``."""
 Gradients = Callable[[TrainState, VideoBatch], Any]
 """From a state and a device's share of a batch to gradients, running statistics and scalars."""
 DeviceStep = Callable[[TrainState, VideoBatch], tuple[TrainState, dict[str, Array]]]
@@ -77,7 +79,7 @@ def make_train_step(
     Args:
       model: of ``create_model``.
       optimizer: of ``make_optimizer``.
-      loss: from a training pass and labels ``[B]`` to the named terms.
+      loss: from a training pass and labels ``[B]`` to the loss of each video; its mean over the batch is minimised.
       seed: of the run.
       parallel: ``pmap`` or ``shard_map``; both give the same update.
       devices: to run on; None: all.
@@ -172,7 +174,9 @@ def _make_gradients(
             applied = model.apply(variables, batch, train=True, draws=draws, mutable=["batch_stats"])
             out, updated = cast(tuple[ModelOutput, Any], applied)
             losses = loss(out, cast(Array, batch.label))
-            return losses.total, (updated["batch_stats"], _scalars(out, losses, batch))
+            chex.assert_shape(losses.total, batch.label.shape)  # not yet reduced
+            losses = losses.mean()
+            return losses.total, (updated.get("batch_stats", {}), _scalars(out, losses, batch))
 
         grads, (batch_stats, scalars) = jax.grad(objective, has_aux=True)(state.params)
         return grads, batch_stats, scalars
@@ -204,7 +208,8 @@ def _make_device_step(gradients: Gradients, optimizer: Optimizer, skip_not_finit
         grads, batch_stats, scalars = lax.pmean(gradients(state, batch), AXIS)
         updates, opt_state = optimizer.transform.update(grads, state.opt_state, state.params)
         scalars["grad_norm"] = optax.tree.norm(grads)
-        scalars["learning_rate"] = optimizer.learning_rate(state.step)
+        if optimizer.learning_rate is not None:
+            scalars["learning_rate"] = optimizer.learning_rate(state.step)
         params = optax.apply_updates(state.params, updates)
         following = TrainState(state.step + 1, params, batch_stats, opt_state)
         return _keep_finite(state, following, scalars) if skip_not_finite else (following, scalars)
@@ -218,16 +223,26 @@ def _keep_finite(
     """``following``, or ``state`` one step on where something is not finite. Devices agree, as all is averaged."""
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((following, scalars))]).all()
     kept: Any = jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, state)
-    # The schedule counts steps, not updates, and so ends at 0 all the same.
-    opt_state = optax.tree_utils.tree_set(kept.opt_state, count=following.step)
+    # Schedules count steps, not updates, and so end at 0 all the same. Adam's count is that of its updates.
+    opt_state = _advance_schedules(kept.opt_state, following.step)
     skipped = 1 - finite.astype(jnp.float32)
     return kept.replace(step=following.step, opt_state=opt_state), {**scalars, "skipped": skipped}
 
 
+def _advance_schedules(opt_state: Any, step: Array) -> Any:
+    def is_schedule(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    def advance(node: Any) -> Any:
+        return node._replace(count=step) if is_schedule(node) else node
+
+    return jax.tree.map(advance, opt_state, is_leaf=is_schedule)
+
+
 def _scalars(out: ModelOutput, losses: Losses, batch: VideoBatch) -> dict[str, Array]:
-    """What is logged: ``loss/<term>``, ``top1`` in %, ``policy/<statistic>``."""
+    """What is logged: ``loss/total``, ``loss/<term>``, ``top1`` in %, ``policy/<statistic>``."""
     right = jnp.equal(jnp.argmax(out.logits, axis=-1), cast(Array, batch.label))
-    terms = {f"loss/{field.name}": getattr(losses, field.name) for field in fields(losses)}
+    terms = {f"loss/{name}": value for name, value in {"total": losses.total, **losses.terms}.items()}
     policy = {f"policy/{name}": value for name, value in policy_statistics(out).items()}
     return {**terms, "top1": 100 * right.mean(dtype=jnp.float32), **policy}
 

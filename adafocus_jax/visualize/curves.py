@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from adafocus_jax.errors import UserError
 from adafocus_jax.types import VideoPrediction
-from adafocus_jax.visualize.frames import exit_probabilities, true_boxes
+from adafocus_jax.visualize.frames import true_boxes
 from adafocus_jax.visualize.style import (
     CHOSEN,
     GLANCE,
@@ -47,17 +48,21 @@ def temporal_weights(prediction: VideoPrediction) -> np.ndarray:
 
     The G weights are a piecewise-constant density over the N candidates. Where ``prediction.extra`` holds
     ``true_boxes`` (see ``frames.contact_sheet``), the time in which the thing is there is shaded.
+
+    Raises:
+      UserError: the video left before the policy ran.
     """
+    if not len(prediction.frame_weights):
+        raise UserError(f"{prediction.name} left at exit {prediction.exit}, before the temporal policy ran")
     figure = new_figure(500)
     axes = figure.add_subplot()
-    edges = candidate_edges_sec(prediction.times_sec)
-    count, bins = len(prediction.times_sec), len(prediction.frame_weights)
-    borders = np.interp(np.arange(bins + 1) * count / bins, np.arange(count + 1), edges)
+    edges = candidate_edges_sec(prediction.candidate_times_sec)
+    bins, borders = len(prediction.frame_weights), weight_edges_sec(prediction)
     axes.stairs(prediction.frame_weights, borders, fill=True, color=GLANCE, alpha=0.25)
     axes.stairs(prediction.frame_weights, borders, color=GLANCE, linewidth=3)
     axes.axhline(1 / bins, color=MUTED, linewidth=3, linestyle=":")
     top = 1.15 * max(prediction.frame_weights.max(), 1 / bins)
-    chosen = prediction.times_sec[prediction.frame_indices]
+    chosen = prediction.times_sec
     axes.vlines(chosen, 0, top, color=CHOSEN, linewidth=2.5)
     axes.plot(chosen, np.full(len(chosen), top), "v", color=CHOSEN, markersize=14, clip_on=False)
     handles = [
@@ -88,24 +93,32 @@ def candidate_edges_sec(times_sec: np.ndarray) -> np.ndarray:
     return np.array([2 * times_sec[0] - middles[0], *middles, 2 * times_sec[-1] - middles[-1]])
 
 
-def class_scores(prediction: VideoPrediction) -> np.ndarray:
-    """Draws the probabilities of the five leading classes at each exit, over its cost: RGB uint8.
+def weight_edges_sec(prediction: VideoPrediction) -> np.ndarray:
+    """Borders of the G stretches of video over which the temporal policy's weights spread, ``[G + 1]`` seconds."""
+    edges, bins = candidate_edges_sec(prediction.candidate_times_sec), len(prediction.frame_weights)
+    return np.interp(np.linspace(0, len(edges) - 1, bins + 1), np.arange(len(edges)), edges)
 
-    Leading: with the greatest probability at any exit. A line marks the exit that the video took.
+
+def class_scores(prediction: VideoPrediction) -> np.ndarray:
+    """Draws the probabilities of the five leading classes at each exit that was computed, over its cost: RGB uint8.
+
+    Leading: with the greatest probability at any exit. A line marks the exit at which the video left early.
     """
-    scores = exit_probabilities(prediction)
+    scores = prediction.exit_probabilities
     leading = np.argsort(-scores.max(axis=0), kind="stable")[:5]
-    order = leading[np.argsort(-scores[-1, leading], kind="stable")]
+    order = leading[np.argsort(-scores[prediction.exit, leading], kind="stable")]
     figure = new_figure(600)
     axes = figure.add_subplot()
     unit, costs = cost_unit(prediction.exit_gflops)
     handles = [
-        _line(axes, i, Series(shorten(prediction.classes[k], 26), costs, 100 * scores[:, k]))
+        _line(axes, i, Series(shorten(prediction.classes[k], 26), costs[: len(scores)], 100 * scores[:, k]))
         for i, k in enumerate(order)
     ]
     axes.set(ylim=(-3, 103))
-    if prediction.exit_taken is not None:
-        _mark_exit(axes, costs[prediction.exit_taken], right=prediction.exit_taken > len(costs) / 2)
+    if len(scores) < len(costs):  # Show how much further it could have gone.
+        axes.set_xlim(right=1.02 * costs[-1])
+    if prediction.exit < len(costs) - 1:
+        _mark_exit(axes, costs[prediction.exit], right=prediction.exit > len(costs) / 2)
     dress(axes, f"cost up to the exit ({unit}, multiply-adds)", "probability (%)")
     add_legend(figure, handles, columns=2)
     return to_image(figure)

@@ -1,19 +1,19 @@
-"""How pictures become files: PNG and mp4, each written beside its target and then moved over it.
+"""Pictures as files: PNG, JPEG and mp4.
 
 Imports neither JAX nor ``types``, so that spawned workers may encode.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+
+from adafocus_jax.io import StrPath, write_bytes, writing
 
 _SMPTE170M = (
     6  # the matrix that swscale encodes with; untagged files larger than SD would be read with another
@@ -38,39 +38,27 @@ def jpeg_bytes(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes ``data`` to ``path``, whose folders are made. A reader sees the old file or the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
-def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def write_png(path: StrPath, image: np.ndarray) -> None:
     """Writes an RGB ``uint8 [H, W, 3]`` image as a PNG file."""
-    write_bytes(path, png_bytes(image))
+    write_bytes(path, png_bytes(image), durable=False)
 
 
-def write_mp4(
-    path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float, *, crf: float = 18
-) -> None:
+def write_mp4(path: StrPath, frames: Iterable[np.ndarray], fps: float, *, crf: float = 18) -> None:
     """Writes one or more RGB ``uint8 [H, W, 3]`` frames, of even height and width, as an mp4 file.
 
     H.264 where PyAV brings x264, else MPEG-4 at its best quality. One thread and no clock in the file: equal
     frames give equal bytes. ``crf``: constant rate factor of H.264, 0 (lossless) … 51 (worst).
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     frames = iter(frames)
     first = next(frames)
-    with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with (
+        writing(path, durable=False) as partial,
+        av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
         stream = _add_stream(container, first, fps, crf)
         for frame in chain([first], frames):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
-    os.replace(temporary, path)
 
 
 def _add_stream(

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
+from adafocus_jax.errors import UserError
 from adafocus_jax.types import VideoPrediction
 from adafocus_jax.visualize.style import (
     CHOSEN,
@@ -48,20 +49,22 @@ def contact_sheet(prediction: VideoPrediction) -> np.ndarray:
     """Draws one predicted video: RGB ``uint8 [H, 960, 3]``.
 
     Above, all N candidates: blue bars under those glanced at, numbered orange frames around those chosen.
-    Below, every chosen frame with its box and time, and under it the patch that the local encoder received.
+    Below, every chosen frame with its box and time, and under it the patch that the local encoder received; nothing
+    of a video that left before.
     ``prediction.extra`` may hold ``true_class`` (a name) and ``true_boxes`` (``[N, 4]`` pixels, NaN in frames
     without the thing): they are drawn beside the prediction.
     """
+    frames = shown_frames(prediction)
     small = candidate_cells(prediction, top=MARGIN + 3 * LINE + GAP)
     heading = small[-1].top + small[-1].height + GAP + LINE
     large = chosen_cells(prediction, top=heading + GAP)
-    height = large[-1].top + large[-1].height + large[-1].width + GAP + MARGIN
+    height = (large[-1].top + large[-1].height + large[-1].width + GAP if large else heading - LINE) + MARGIN
     canvas = np.full((height, WIDTH_PX, 3), 255, np.uint8)
-    for cell, frame in zip(small, prediction.frames, strict=True):
+    for cell, frame in zip(small, frames, strict=True):
         _paste(canvas, cell, frame)
     for cell, index, box in zip(large, prediction.frame_indices, prediction.boxes, strict=True):
-        _paste(canvas, cell, prediction.frames[index])
-        _paste(canvas, _patch_cell(cell), cut_patch(prediction.frames[index], box, cell.width))
+        _paste(canvas, cell, frames[index])
+        _paste(canvas, _patch_cell(cell), cut_patch(frames[index], box, cell.width))
     figure = new_figure(height)
     axes = cover(figure, canvas)
     _write_headings(axes, prediction, heading)
@@ -70,37 +73,55 @@ def contact_sheet(prediction: VideoPrediction) -> np.ndarray:
     return to_image(figure)
 
 
-def exit_probabilities(prediction: VideoPrediction) -> np.ndarray:
-    """Softmax of every exit's logits, ``[E, K]``."""
-    logits = prediction.exit_logits.astype(np.float64)
-    scores = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return scores / scores.sum(axis=1, keepdims=True)
-
-
 def verdict(prediction: VideoPrediction) -> str:
-    """The class that the last exit names, with its probability in percent."""
-    scores = exit_probabilities(prediction)[-1]
-    return f"{shorten(prediction.classes[scores.argmax()], 36)}  {scores.max():.0%}"
+    """The most probable class at the exit that was taken, with its probability in percent."""
+    (best,) = prediction.top(1)
+    return f"{shorten(best.name, 36)}  {best.probability:.0%}"
+
+
+def seen_text(prediction: VideoPrediction) -> str:
+    """How far the video went before it left, for a caption.
+
+    An exit is named by the number of focus frames before it.
+    """
+    count, last = len(prediction.frame_indices), len(prediction.exit_gflops) - 1
+    if prediction.exit == last:
+        return f"all {count} patches seen" if count else "all frames seen"
+    return (
+        f"left early, after {count} patch{'' if count == 1 else 'es'}" if count else "left after the glance"
+    )
+
+
+def shown_frames(prediction: VideoPrediction) -> np.ndarray:
+    """The candidate frames ``[N, H, W, 3]``.
+
+    Raises:
+      UserError: the prediction was made without them.
+    """
+    if prediction.frames is None:
+        raise UserError(
+            f"the prediction of {prediction.name} has no frames to draw: predict with keep_frames=True"
+        )
+    return prediction.frames
 
 
 def true_boxes(prediction: VideoPrediction) -> np.ndarray:
     """``extra["true_boxes"]``, ``[N, 4]``: NaN where the thing is not there, or nothing is known."""
-    unknown = np.full((len(prediction.frames), 4), np.nan)
+    unknown = np.full((len(prediction.candidate_times_sec), 4), np.nan)
     return np.asarray(prediction.extra.get("true_boxes", unknown), np.float64)
 
 
 def candidate_cells(prediction: VideoPrediction, top: int) -> list[Cell]:
     """Places of the N small candidates: rows of 8, or of 12 where there are many."""
-    return _grid(
-        len(prediction.frames), 8 if len(prediction.frames) <= 24 else 12, top, prediction.frames, 0, 120
-    )
+    frames = shown_frames(prediction)
+    return _grid(len(frames), 8 if len(frames) <= 24 else 12, top, frames, 0, 120)
 
 
 def chosen_cells(prediction: VideoPrediction, top: int) -> list[Cell]:
     """Places of the F large frames; a line of text fits above each and its square patch below."""
     count = len(prediction.frame_indices)
-    columns = count if count <= 4 else 4 if count <= 16 else 6
-    return _grid(count, columns, top, prediction.frames, 1, 300)
+    columns = max(count, 1) if count <= 4 else 4 if count <= 16 else 6
+    return _grid(count, columns, top, shown_frames(prediction), 1, 300)
 
 
 def _grid(count: int, columns: int, top: int, frames: np.ndarray, patches: int, most: int) -> list[Cell]:
@@ -147,11 +168,12 @@ def _write_headings(axes: Axes, prediction: VideoPrediction, chosen_top: int) ->
     if "true_class" in prediction.extra:
         title += f"   (truth: {shorten(str(prediction.extra['true_class']), 24)})"
     write_text(axes, MARGIN, MARGIN + 24, title, TEXT_PX + 4, weight="bold")
-    name = shorten(PurePath(prediction.name).name, 60)
+    name = f"{shorten(PurePath(prediction.name).name, 48)}   ({seen_text(prediction)})"
     write_text(axes, MARGIN, MARGIN + LINE + 20, name, TEXT_PX - 4, MUTED)
     baseline = MARGIN + 3 * LINE - 6
-    write_text(axes, MARGIN, baseline, f"{len(prediction.frames)} candidate frames", TEXT_PX)
-    write_text(axes, MARGIN, chosen_top - 6, "Chosen frames, and the patch cut from each", TEXT_PX)
+    write_text(axes, MARGIN, baseline, f"{len(prediction.candidate_times_sec)} candidate frames", TEXT_PX)
+    if len(prediction.frame_indices):
+        write_text(axes, MARGIN, chosen_top - 6, "Chosen frames, and the patch cut from each", TEXT_PX)
     _add_key(axes, baseline, "true_boxes" in prediction.extra)
 
 
@@ -189,8 +211,8 @@ def _mark_candidates(axes: Axes, prediction: VideoPrediction, cells: list[Cell])
 
 def _mark_chosen(axes: Axes, prediction: VideoPrediction, cells: list[Cell]) -> None:
     truth = true_boxes(prediction)[prediction.frame_indices]
-    times = prediction.times_sec[prediction.frame_indices]
-    zoom = cells[0].width / prediction.frames.shape[2]
+    times = prediction.times_sec
+    zoom = cells[0].width / shown_frames(prediction).shape[2] if cells else 1.0
     for i, cell in enumerate(cells):
         _draw_box(axes, cell, truth[i] * zoom, TRUTH, DASHES)
         _draw_box(axes, cell, prediction.boxes[i] * zoom, CHOSEN, "solid")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-from adafocus_jax.visualize.files import jpeg_bytes, png_bytes, write_bytes
+from adafocus_jax.data.media.names import readable
+from adafocus_jax.io import StrPath, write_text
+from adafocus_jax.visualize.files import jpeg_bytes, png_bytes
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One large figure, with what it is, and what to compare it with."""
+    """One large number with its label and a note to put it in perspective."""
 
     value: str
     label: str
@@ -24,7 +25,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, as text; columns of figures are set to the right."""
+    """Rows of cells, as text; columns of numbers are right-aligned."""
 
     caption: str
     columns: tuple[str, ...]
@@ -33,14 +34,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with its caption, and a text for those who cannot see it."""
+    """An image with its caption and alternative text."""
 
     image: np.ndarray
     """RGB ``uint8 [H, W, 3]``."""
     caption: str
     alt: str
     photo: bool = False
-    """Embedded as JPEG, at a fraction of the size: for what holds video frames."""
+    """Embedded as JPEG, at a fraction of the size: for images with video frames."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Report:
     sections: tuple[Section, ...] = ()
 
 
-def write_report(path: str | os.PathLike[str], report: Report) -> None:
+def write_report(path: StrPath, report: Report) -> None:
     """Writes the report as one HTML file, pictures included."""
-    write_bytes(path, render_html(report).encode())
+    write_text(path, readable(render_html(report)))
 
 
 def render_html(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""What a workdir holds, read as far as it goes: a run in progress, a crashed one, or a converted checkpoint."""
+"""Reads what a workdir holds: a run in progress, a crashed one, or a converted checkpoint."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import Any
 
 from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.checkpoint.read import DamagedCheckpointError, read_config, read_metrics, step_numbers
+from adafocus_jax.config import complete
+from adafocus_jax.io import read_json_lines, write_json
 from adafocus_jax.train.logger import METRICS_FILE
-from adafocus_jax.visualize.files import write_bytes
 
 EVALUATION_FOLDER = "evaluation"
-FIGURES_FILE = "figures.json"
+FIGURES_FILE, PREDICTIONS_FILE = "figures.json", "predictions.npz"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training run, by the files that it left."""
+    """A training run, from its files."""
 
     workdir: Path
     config: dict[str, Any]
@@ -31,18 +32,18 @@ class Run:
     last_logged: datetime | None
     """When the last of them was written."""
     checkpoints: dict[int, dict[str, float] | None]
-    """Step to what was measured there, with ``score``; None: damaged."""
+    """Step to its evaluation metrics, with ``score``; None: damaged."""
     figures: dict[str, Any] | None
-    """Of the last ``adafocus evaluate``; None where it was not run."""
+    """Figures of the last ``adafocus evaluate``; None if it was not run."""
 
     @property
     def step(self) -> int:
-        """Updates done, as far as the files tell."""
+        """Updates done, according to the files."""
         return max([0, *self.checkpoints, *(row["step"] for row in self.rows)])
 
     @property
     def best(self) -> int | None:
-        """The step of the checkpoint with the highest score; None where none was evaluated."""
+        """The step of the checkpoint with the highest score; None if none was evaluated."""
         scores = {
             step: found["score"] for step, found in self.checkpoints.items() if found and "score" in found
         }
@@ -50,7 +51,7 @@ class Run:
 
 
 def read_run(directory: str | os.PathLike[str]) -> Run:
-    """Reads a workdir, of which only the configuration has to be there.
+    """Reads a workdir; only the configuration is required.
 
     Raises:
       UserError: no such folder, or it is no workdir.
@@ -60,28 +61,17 @@ def read_run(directory: str | os.PathLike[str]) -> Run:
     log, figures = workdir / METRICS_FILE, workdir / EVALUATION_FOLDER / FIGURES_FILE
     return Run(
         workdir=workdir,
-        config=read_config(folder),
-        rows=read_rows(log) if log.is_file() else [],
+        config=complete(read_config(folder)),
+        rows=read_json_lines(log) if log.is_file() else [],
         last_logged=datetime.fromtimestamp(log.stat().st_mtime, UTC) if log.is_file() else None,
         checkpoints={step: _metrics(folder / str(step)) for step in step_numbers(folder)},
         figures=json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else None,
     )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.jsonl``; a line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            rows.append(dict(json.loads(line)))
-        except ValueError:
-            continue
-    return rows
-
-
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
-    """Writes what an evaluation found to ``folder``, for ``read_run`` to find."""
-    write_bytes(folder / FIGURES_FILE, (json.dumps(figures, indent=2, default=float) + "\n").encode())
+    """Writes the figures of an evaluation to ``folder``, where ``read_run`` finds them."""
+    write_json(folder / FIGURES_FILE, figures)
 
 
 def _metrics(step_folder: Path) -> dict[str, float] | None:

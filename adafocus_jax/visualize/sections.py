@@ -1,4 +1,4 @@
-"""The parts of a report, each from the figures that it shows."""
+"""The sections of a report, each from the figures it shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Panels = dict[str, tuple[str, ...]]
 """Axis to the metrics of the log that it shows; those of evaluations begin with ``eval/``."""
 LEARNING: Panels = {
     "loss (nats)": ("loss/total",),
-    "terms of the loss (nats)": (
+    "loss terms (nats)": (
         "loss/exits",
         "loss/glance",
         "loss/focus",
@@ -39,12 +39,12 @@ LEARNING: Panels = {
 }
 POLICIES: Panels = {
     "share": ("policy/weight_entropy", "policy/saturated_frac"),
-    "side of the boxes (px)": ("policy/box_height_px", "policy/box_width_px"),
-    "movement of the boxes (px)": ("policy/box_step_px",),
+    "box size (px)": ("policy/box_height_px", "policy/box_width_px"),
+    "box movement (px)": ("policy/box_step_px",),
 }
 PACE: Panels = {
     "learning rate": ("learning_rate",),
-    "norm of the gradient": ("grad_norm",),
+    "gradient norm": ("grad_norm",),
     "videos per second": ("examples_per_sec",),
     "share of time waiting for data": ("data_wait_frac",),
 }
@@ -52,20 +52,21 @@ MOST_ROWS = 10
 
 
 def training_section(rows: Sequence[Mapping[str, Any]], policies: bool) -> Section:
-    """Curves over steps, of whatever ``rows`` hold; with ``policies`` also of their statistics."""
+    """Curves of the metrics in ``rows``; with ``policies`` also of the policies' statistics."""
     if not rows:
         return Section(
-            "Training", ("No step is logged: a converted checkpoint, or a run that has just begun.",)
+            "Training",
+            ("No step is logged: this is a converted checkpoint, or a run that has just started.",),
         )
     named = [_named(row) for row in rows]
     pictures = [
-        (LEARNING, "Loss, its terms, and accuracy; eval/ is of the held-out split.", "Training curves")
+        (LEARNING, "Loss, its terms, and accuracy; eval/ marks the held-out split.", "Training curves")
     ]
     if policies:
-        text = "The policies: a weight_entropy of 1 is uniform over time, 0 a single frame."
-        pictures.append((POLICIES, text, "Statistics of the policies"))
-    caption = "Learning rate, gradient, speed, and whatever else the run logs."
-    pictures.append((PACE | _others(named), caption, "Pace of training"))
+        text = "Policy statistics: a weight_entropy of 1 is uniform over time, 0 a single frame."
+        pictures.append((POLICIES, text, "Policy statistics"))
+    caption = "Learning rate, gradient norm, throughput, and whatever else the run logs."
+    pictures.append((PACE | _others(named), caption, "Throughput and learning rate"))
     drawn = [(_present(panels, named), caption, alt) for panels, caption, alt in pictures]
     return Section(
         "Training",
@@ -82,27 +83,27 @@ def _named(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _others(rows: Sequence[Mapping[str, Any]]) -> Panels:
-    """A panel for every number of no panel and no kind."""
+    """A panel for every metric without a prefix that is in no other panel."""
     drawn = {"step"}.union(*LEARNING.values(), *PACE.values())
     others = {name: (name,) for row in rows for name in row if name not in drawn and "/" not in name}
     return dict(sorted(others.items()))
 
 
 def _present(panels: Panels, rows: Sequence[Mapping[str, Any]]) -> Panels:
-    """Without what no row holds, and without terms of the loss that are always 0."""
+    """The panels without metrics that no row holds and loss terms that are always 0."""
     there = {name for row in rows for name, value in row.items() if value or not name.startswith("loss/")}
     kept = {label: tuple(name for name in names if name in there) for label, names in panels.items()}
     return {label: names for label, names in kept.items() if names}
 
 
 def checkpoints_section(run: Run) -> Section:
-    """What was measured while training, and which checkpoints are kept."""
+    """Evaluations during training, and the checkpoints kept."""
     found = [row for row in run.rows if row["split"] == "eval"]
     kept = [(str(step), _kept_as(run, step), _measured(metrics)) for step, metrics in run.checkpoints.items()]
     content = [_evaluations(found)] if found else []
     if kept:
-        content.append(Table("Checkpoints that are kept", ("step", "kept as", "measured there"), tuple(kept)))
-    text = () if kept else ("No checkpoint is saved yet.",)
+        content.append(Table("Checkpoints", ("step", "kept as", "evaluation"), tuple(kept)))
+    text = () if kept else ("No checkpoint has been saved yet.",)
     return Section("Evaluations and checkpoints", text, tuple(content))
 
 
@@ -115,15 +116,14 @@ def _evaluations(found: Sequence[Mapping[str, Any]]) -> Table:
 
 def _kept_as(run: Run, step: int) -> str:
     roles = {"best": run.best, "latest": max(run.checkpoints)}
-    return ", ".join(role for role, at in roles.items() if at == step) or "one to fall back on"
+    return ", ".join(role for role, at in roles.items() if at == step) or "fallback"
 
 
 def _measured(metrics: Mapping[str, float] | None) -> str:
     if metrics is None:
         return "damaged"
     return (
-        ", ".join(f"{name} {_number(value)}" for name, value in metrics.items() if name != "score")
-        or "nothing"
+        ", ".join(f"{name} {_number(value)}" for name, value in metrics.items() if name != "score") or "none"
     )
 
 
@@ -132,7 +132,7 @@ def _number(value: float | None) -> str:
 
 
 def video_section(title: str, shown: VideoPrediction, *text: str) -> Section:
-    """Where, when and what for a single video."""
+    """Where and when the model looks in a single video, and what it predicts."""
     sheet = Picture(
         contact_sheet(shown),
         "Candidate frames, the chosen ones, and the patches cut from them.",
@@ -153,9 +153,9 @@ def video_section(title: str, shown: VideoPrediction, *text: str) -> Section:
 
 
 def controls_table(figures: Mapping[str, Any]) -> Table:
-    """The learned policies beside their controls, of ``adafocus evaluate --controls``."""
+    """The learned policies against their controls, from ``adafocus evaluate --controls``."""
     return Table(
-        "Same networks, same number and size of patches, one policy or both replaced",
+        "Same networks, same number and size of patches, with one or both policies replaced",
         ("patches", "frames", "top-1 %", "mAP %"),
         tuple(
             (row["spatial"], row["temporal"], f"{row['top1']:.1f}", f"{row['mAP']:.1f}")
@@ -165,12 +165,12 @@ def controls_table(figures: Mapping[str, Any]) -> Table:
 
 
 def exits_section(figures: Mapping[str, Any], model: Mapping[str, Any]) -> Section:
-    """Every exit's cost and quality, and the early-exit curve where ``adafocus evaluate`` drew one."""
+    """Cost and accuracy of every exit, and the early-exit curve if ``adafocus evaluate`` drew one."""
     metric = next(iter(figures["exits"])).split("_", 1)[1]
     unit, costs = cost_unit(figures["exit_gflops"])
     table = Table(
         f"{metric} of every exit, on the {figures['split']} split",
-        ("leaving after", unit, f"{metric} %"),
+        ("exit", unit, f"{metric} %"),
         tuple(
             (name, f"{cost:.3g}", f"{value:.1f}")
             for name, cost, value in zip(
@@ -209,12 +209,12 @@ def exit_names(model: Mapping[str, Any], num_exits: int) -> list[str]:
 
 
 def cost_section(cost: ModelCost) -> Section:
-    """Multiply-adds part by part."""
+    """Multiply-adds by module."""
     total = cost.exits[-1]
     unit, costs = cost_unit([macs / 1e9 for macs in (*cost.parts.values(), total)])
     rows = zip([*cost.parts, "all"], costs, [*cost.parts.values(), total], strict=True)
     table = Table(
-        "Multiply-adds of one video that goes all the way, counted from the modules",
+        "Multiply-adds of one video that reaches the last exit, counted from the modules",
         ("part", unit, "share %"),
         tuple(
             (name.replace("_", " "), f"{part:.3g}", f"{100 * macs / total:.1f}") for name, part, macs in rows

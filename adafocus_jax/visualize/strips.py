@@ -1,4 +1,4 @@
-"""Strips of frames, one below the other: what is in a data set, and what training makes of it."""
+"""Strips of video frames, one below the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MARGIN, _GAP, _LINE = 20, 6, 36
 
 
 class Strip(NamedTuple):
-    """Frames of one video, and what is written over them."""
+    """Frames of one video under a caption."""
 
     caption: str
     frames: Sequence[np.ndarray]

@@ -17,13 +17,27 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from adafocus_jax.data.media.names import readable
+
 WIDTH_PX = 960
 TEXT_PX = 27
 INK, MUTED, GRID = "#1b1f24", "#57606a", "#dfe3e8"
 GLANCE, CHOSEN, TRUTH = "#0072b2", "#d55e00", "#009e73"
 """What was glanced at, what was chosen, and what is known to be true."""
+GLANCE_LIGHT = "#56b4e9"
+"""``GLANCE`` on a dark ground."""
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
 MARKERS = "osD^vPX"
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """A colour ``#rrggbb`` as numbers in 0…255.
+
+    >>> rgb(CHOSEN)
+    (213, 94, 0)
+    """
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
 
 
 def new_figure(height_px: int, width_px: int = WIDTH_PX) -> Figure:
@@ -47,8 +61,8 @@ def cover(figure: Figure, image: np.ndarray) -> Axes:
 def write_text(
     axes: Axes, x: float, y: float, text: str, size: float, colour: str = INK, **kwargs: Any
 ) -> None:
-    """Plain text with its baseline at (x, y): a dollar in a class name is a dollar."""
-    axes.text(x, y, text, fontsize=size, color=colour, parse_math=False, **kwargs)
+    """Plain text with its baseline at (x, y): a dollar in a class name is a dollar, and any file name is drawn."""
+    axes.text(x, y, readable(text), fontsize=size, color=colour, parse_math=False, **kwargs)
 
 
 def to_image(figure: Figure) -> np.ndarray:

@@ -143,8 +143,14 @@ def test_the_head_of_x3d_comes_along_as_far_as_it_fits(x3d_state, caplog, name, 
         np.testing.assert_array_equal(same[head]["logits"]["kernel"], x3d_state["head.projection.weight"].T)
         np.testing.assert_array_equal(same[head]["logits"]["bias"], x3d_state["head.projection.bias"])
         assert other[head].keys() == {"hidden"}
-        assert f"its head comes along: head.lin_5.weight to params/{head}/hidden/kernel" in caplog.text
-    assert "stays behind: head.projection.bias is [5], the model wants [7]; head.projection.w" in caplog.text
+        assert (
+            f"the classifier initialises a head: head.lin_5.weight to params/{head}/hidden/kernel"
+            in caplog.text
+        )
+    assert (
+        "not used of the classifier: head.projection.bias is [5], the model wants [7]; head.projection.w"
+        in caplog.text
+    )
 
 
 def with_change(state, change):
@@ -188,9 +194,9 @@ def test_another_class_count_is_said(tiny_state):
 @pytest.mark.parametrize("variant", ["uni_adafocus_tsm", "uni_adafocus_x3d"])
 def test_another_variant_is_said(released, tiny, variant):
     state_dict = {name: np.broadcast_to(np.float32(0), shape) for name, shape in released(variant).items()}
-    with pytest.raises(UserError, match=f"it is of {variant}, the model is uni_adafocus; "):
+    with pytest.raises(UserError, match=f"it belongs to {variant}, the model is uni_adafocus; "):
         convert_state_dict(state_dict, tiny)
-    with pytest.raises(UserError, match=f"it is of a whole {variant}, not of an encoder"):
+    with pytest.raises(UserError, match=f"it belongs to a whole {variant}, not to an encoder"):
         convert_state_dict(state_dict, tiny, part="local_encoder")
 
 

@@ -8,7 +8,7 @@ import pytest
 from flax import struct
 
 from adafocus_jax.checkpoint import Checkpoints, load_checkpoint, require_same_arrays
-from adafocus_jax.checkpoint.manager import differing_keys
+from adafocus_jax.checkpoint.manager import differing_keys, move_damaged_run
 from adafocus_jax.errors import UserError
 
 CONFIG = {"model": {"num_classes": 3}, "classes": ["a", "b", "c"]}
@@ -32,8 +32,9 @@ def state(step: int, classes: int = 3) -> State:
 def save_all(folder: Path, scores: dict[int, float | None]) -> None:
     with Checkpoints(folder, CONFIG) as checkpoints:
         for step, score in scores.items():
-            metrics = {} if score is None else {"top1": score}
-            checkpoints.save(step, state(step), metrics=metrics, score=score)
+            checkpoints.save(step, state(step))
+            if score is not None:
+                checkpoints.record(step, {"top1": score}, score=score)
 
 
 @pytest.fixture
@@ -114,10 +115,17 @@ def damage_empty(step: Path) -> None:
 
 
 def damage_metrics(step: Path) -> None:
+    (step / "metrics").mkdir(exist_ok=True)
     (step / "metrics" / "metrics").write_text("{")
 
 
-DAMAGES = [damage_cut, damage_flip, damage_missing, damage_empty, damage_metrics]
+def damage_metrics_list(step: Path) -> None:
+    """JSON still, but not what was written."""
+    (step / "metrics").mkdir(exist_ok=True)
+    (step / "metrics" / "metrics").write_text("[1]")
+
+
+DAMAGES = [damage_cut, damage_flip, damage_missing, damage_empty, damage_metrics, damage_metrics_list]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -132,7 +140,7 @@ def test_a_damaged_newest_is_set_aside_and_the_one_before_restored(workdir, dama
     assert_equal(load_checkpoint(folder, "latest").variables["params"], state(6).params)
 
 
-@pytest.mark.parametrize("damage", DAMAGES[:-1])
+@pytest.mark.parametrize("damage", DAMAGES[:-2])
 def test_reading_takes_the_next_where_the_best_is_damaged_and_touches_nothing(workdir, damage, caplog, capfd):
     damage(workdir / "checkpoints" / "3")
     assert load_checkpoint(workdir).step == 5
@@ -152,6 +160,39 @@ def test_when_all_are_damaged_one_line_says_so(workdir):
         pytest.raises(UserError, match=r"every checkpoint .* is damaged and set aside"),
     ):
         checkpoints.restore_latest(state(0))
+    folder = workdir / "checkpoints"
+    for config in (CONFIG, {"classes": []}):  # until a person decides
+        with pytest.raises(
+            UserError, match="set aside: take another workdir, or start_over=True to move this run"
+        ):
+            Checkpoints(folder, config)
+    (workdir / "metrics.jsonl").write_text("")
+    move_damaged_run(workdir, ["checkpoints", "metrics.jsonl", "tensorboard"])
+    (aside,) = workdir.iterdir()
+    assert len(list((aside / "checkpoints").glob("damaged-*"))) == 3
+    with Checkpoints(folder, CONFIG) as checkpoints:
+        assert checkpoints.restore_latest(state(0)) is None
+
+
+def test_a_run_that_can_be_resumed_is_not_moved_aside(workdir):
+    move_damaged_run(workdir, ["checkpoints"])
+    assert load_checkpoint(workdir).step == 3
+
+
+def test_what_a_killed_save_left_makes_room_before_anything_is_written(workdir, monkeypatch):
+    folder = workdir / "checkpoints"
+    left = folder / "7.orbax-checkpoint-tmp-1"
+    left.mkdir()
+
+    def full(*_):
+        assert not left.exists()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("adafocus_jax.checkpoint.manager.write_json", full)
+    Checkpoints(folder, CONFIG).close()  # nothing new to write
+    left.mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoints(folder, {**CONFIG, "seed": 1}, free_keys=["seed"])
 
 
 def test_a_half_written_checkpoint_is_ignored(workdir):
@@ -186,7 +227,7 @@ def test_only_the_first_differences_are_listed():
     ("make", "message"),
     [
         (lambda d: d / "nowhere", "no such checkpoint folder"),
-        (lambda d: d, "is not a checkpoint: give a --workdir"),
+        (lambda d: d, "is not a checkpoint: give the workdir of a training run"),
         (lambda d: (d / "config.json").write_text("{}") and d, "no checkpoint yet"),
         (lambda d: (d / "config.json").write_text("{") and d, "cannot read the configuration"),
     ],

@@ -25,14 +25,6 @@ GIVEN = ("glance_offsets", "thresholds", "positions", "gumbel")
 """Draws that both sides get; the rest is dropout, which is off."""
 
 
-@pytest.fixture(autouse=True)
-def _compile_fast():
-    """The programs are large and run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def published(release, name):
     r = release
     if name == "uni_adafocus":
@@ -193,8 +185,9 @@ def our_step(model, variables, batch, draws, labels):
     def loss(params):
         changed = {**variables, "params": params}
         out, updates = model.apply(changed, batch, train=True, draws=draws, mutable=["batch_stats"])
-        terms = uni_adafocus_loss(out, labels, NORM_RATIO, KL_RATIO)
-        return terms.total, (vars(terms), updates["batch_stats"], out)
+        losses = uni_adafocus_loss(out, labels, {"norm": NORM_RATIO, "kl": KL_RATIO}).mean()
+        terms = {"total": losses.total, **losses.terms}
+        return losses.total, (terms, updates["batch_stats"], out)
 
     gradients, (terms, statistics, out) = jax.grad(loss, has_aux=True)(variables["params"])
     return terms, gradients, statistics, out

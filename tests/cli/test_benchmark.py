@@ -25,7 +25,7 @@ def test_the_figures_fit_together(tmp_path, capsys):
     assert all(share >= 0 for share in figures["share_of_time"].values())
     shown = capsys.readouterr().out
     assert "2 steps/s of 10 videos need" in shown
-    assert "times the bare decoder" in shown
+    assert "times as fast as the bare decoder" in shown
 
 
 def test_records_of_ones_own_have_no_mp4_to_compare_with(tmp_path, capsys):
@@ -47,13 +47,7 @@ def test_what_cannot_be_measured(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_the_benchmarks_are_listed(capsys):
-    with pytest.raises(SystemExit):
-        main(["benchmark", "--help"])
-    assert "data" in capsys.readouterr().out
-
-
-def test_training_starts_sooner_the_second_time(tmp_path, capsys, monkeypatch):
+def test_the_second_start_finds_compiled_programs(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
     (tmp_path / "small.py").write_text(
         "from adafocus_jax.config import base_config\n"
@@ -68,7 +62,8 @@ def test_training_starts_sooner_the_second_time(tmp_path, capsys, monkeypatch):
     assert main(["benchmark", "train", *flags, "--json", str(out)]) == 0
     figures = json.loads(out.read_text())
     assert (figures["devices"], figures["parallel"], figures["num_classes"]) == (4, "shard_map", 3)
-    assert figures["second_to_first"] == figures["second_start_sec"] / figures["first_start_sec"] < 1
+    assert figures["second_to_first"] == figures["second_start_sec"] / figures["first_start_sec"]
+    assert figures["cache_hits"] > 0
     assert figures["videos_per_sec"] == pytest.approx(8000 / figures["step_ms"])
     assert figures["flop_utilization"] == pytest.approx(figures["tflops"] / 2)
     assert figures["step_memory_gib"] > 0

@@ -92,8 +92,11 @@ def test_what_the_head_of_x3d_lacks_is_initialised_anew(convert, tmp_path):
     words = ("--model", "uni_adafocus_x3d_tiny", "--part", "global_encoder", "--num-classes", "7")
     status, text = convert(tmp_path / "x3d.pyth", tmp_path / "ours", *words)
     assert status == 0, text
-    assert "comes along: head.lin_5.weight to params/global_final_head/hidden/kernel" in text
-    assert "stays behind: head.projection" in text
+    assert (
+        "the classifier initialises a head: head.lin_5.weight to params/global_final_head/hidden/kernel"
+        in text
+    )
+    assert "not used of the classifier: head.projection" in text
     params = load_checkpoint(tmp_path / "ours").variables["params"]
     for head, taken in (("global_final_head", True), ("global_head", True), ("local_head", False)):
         assert (params[head]["hidden"]["kernel"] == 1).all() == taken
@@ -109,13 +112,13 @@ def test_what_the_head_of_x3d_lacks_is_initialised_anew(convert, tmp_path):
         ((*TINY, "--num-classes", "7"), "it has 5 classes, the model 7"),
         ((*TINY, "--set", "num_focus=4"), "missing (classifier.local_classifiers.3.1"),
         ((*TINY, "--set", "patch_sise=96"), "did you mean 'patch_size'?"),
-        ((*TINY, "--set", "patch_size=large"), "--set patch_size=large: "),
+        ((*TINY, "--set", "patch_size=large"), "the model argument patch_size=large: "),
         ((*TINY, "--set", "patch_size"), "write NAME=VALUE"),
         ((*TINY, "--base", "ours"), "give --part"),
         ((*TINY, "--part", "local_encoder"), "give --num-classes or --classes"),
         (
             (*TINY, "--part", "local_encoder", "--num-classes", "5"),
-            "it is of a whole uni_adafocus, not of an encoder",
+            "it belongs to a whole uni_adafocus, not to an encoder",
         ),
     ],
 )
@@ -139,7 +142,7 @@ def test_a_failed_write_leaves_nothing(theirs, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adafocus_jax.cli.convert.Checkpoints.save", full)
+    monkeypatch.setattr("adafocus_jax.config.pytorch.Checkpoints.save", full)
     with pytest.raises(OSError, match="No space"):
         main(["convert", str(theirs), str(tmp_path / "ours"), *TINY])
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.pth.tar"]
@@ -148,9 +151,9 @@ def test_a_failed_write_leaves_nothing(theirs, tmp_path, monkeypatch):
 def test_ours_is_compared_with_what_the_command_line_says(convert, theirs, tmp_path):
     assert convert(theirs, tmp_path / "ours", *TINY)[0] == 0
     for words, message in (
-        (("--set", "patch_size=96"), "the checkpoint's model has patch_size 32, the command line says 96"),
-        (("--model", "uni_adafocus"), "has name uni_adafocus_tiny, the command line says uni_adafocus"),
-        (("--num-classes", "7"), "has num_classes 5, the command line says 7"),
+        (("--set", "patch_size=96"), "the checkpoint's model has patch_size 32, not 96"),
+        (("--model", "uni_adafocus"), "has name uni_adafocus_tiny, not uni_adafocus: leave it out"),
+        (("--num-classes", "7"), "has num_classes 5, not 7"),
     ):
         status, text = convert(tmp_path / "ours", tmp_path / "back.pth", "--to-torch", *words)
         assert (status, text.count("\n")) == (2, 1)

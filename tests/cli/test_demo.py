@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.outcome import read_outcome
 from adafocus_jax.demo.report import learned_table
 from adafocus_jax.demo.score import source_frames

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adafocus_jax.cli.main import main
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.visualize.files import write_mp4
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +29,9 @@ def test_whole_records(records, tmp_path, capsys):
     text = capsys.readouterr().out
     assert f"{records}: videos, 2 classes, metric top1, flip True" in text
     assert "train: 4 videos" in text
-    assert "32 × 24 px in the mean" in text
+    assert "32 × 24 px on average" in text
     assert "smallest classes: " in text
-    assert "whole: every checksum is right, and every record reads" in text
+    assert "intact: all checksums match, and every record reads" in text
     figures = json.loads(figures_file.read_text())
     assert (figures["status"], figures["damage"]) == (0, [])
     lengths = {"min": 100, "max": 0, "total": 0, "binned": 0}
@@ -71,9 +71,9 @@ def test_damage_is_status_1_and_named(records, tmp_path, capsys):
     assert main(["inspect", str(records), "--json", str(tmp_path / "figures.json")]) == 1
     captured = capsys.readouterr()
     damaged = [line for line in captured.err.splitlines() if line.startswith("damaged: ")]
-    assert f"damaged: {records}/{shard.name} is not what was written: its checksum differs" in damaged
+    assert f"damaged: {records}/{shard.name} is corrupt: its checksum differs" in damaged
     assert f"damaged: {records}/videos-val.array_record-00000-of-00002 is missing" in damaged
-    assert "whole" not in captured.out
+    assert "intact" not in captured.out
     assert not list(records.glob("*.png"))
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert len(figures["damage"]) == len(damaged)
@@ -83,14 +83,20 @@ def test_damage_is_status_1_and_named(records, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--videos", "-1"], "--videos -1 is not valid: give 0 or more"),
-        (["--workers", "0"], "--workers 0 is not valid: give 1 or more"),
-        (["--split", "tests"], "no split 'tests'"),
+        (["--videos", "-1"], "--videos: -1 is not valid: give 0 or more"),
+        (["--workers", "0"], "--workers: 0 is not valid: give 1 or more"),
     ],
 )
-def test_mistakes(records, capsys, flags, words):
-    assert main(["inspect", str(records), *flags]) == 2
+def test_flags_out_of_range(capsys, flags, words):
+    with pytest.raises(SystemExit) as status:
+        main(["inspect", "records", *flags])
+    assert status.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_split_that_is_not_there(records, capsys):
+    assert main(["inspect", str(records), "--split", "tests"]) == 2
+    assert "no split 'tests'" in capsys.readouterr().err
 
 
 def test_where_nothing_is(tmp_path, capsys):
@@ -102,6 +108,6 @@ def test_remote_records(records, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pictures = tmp_path / "pictures"
     assert main(["inspect", f"file://{records}", "--videos", "2", "--pictures", str(pictures)]) == 0
-    assert "whole: every checksum is right" in capsys.readouterr().out
+    assert "intact: all checksums match" in capsys.readouterr().out
     assert [path.name for path in pictures.iterdir()] == ["contact_sheet.png"]
     assert list((tmp_path / "cache" / "adafocus_jax").glob("records-*/*array_record*"))

@@ -4,12 +4,13 @@ import json
 import re
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from adafocus_jax.cli.main import main, run_command
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
+from adafocus_jax.early_exit import CRITERIA
 
 ROOT = Path(__file__).parents[2]
 # Small enough to compile in seconds; four simulated devices divide the batch.
@@ -22,13 +23,6 @@ SMALL = [
     "--config.model.policy_hidden=8",
     "--config.model.classifier_hidden=16",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +71,7 @@ def test_evaluate_writes_figures_predictions_and_curve(job, tmp_path):
     assert figures["videos"] == 10
     assert len(figures["exits"]) == len(figures["exit_gflops"]) == 6
     assert [row["temporal"] for row in figures["controls"]].count("uniform") == 2
-    assert len(figures["early_exit"]) == 4
+    assert len(figures["early_exit"]) == len(CRITERIA) + 2  # and random and fixed exits
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "predictions.npz",
         "early_exit.csv",
@@ -101,59 +95,33 @@ def test_more_crops_cost_more_and_policies_serve_predict(job, tmp_path, capsys):
         np.testing.assert_allclose(averaged, found["exit_logits"], rtol=1e-5, atol=1e-6)
     assert three["gflops"] == pytest.approx(3 * one["gflops"])
     assert list(three["exits"].values())[-1] == pytest.approx(one["mAP"])
-    video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
-    words = ["predict", "--checkpoint", str(job / "run"), str(video)]
-    (rich,), (poor,) = (run_command([*words, "--criterion", "entropy", "--budget", b]) for b in ("1", "0.8"))
-    assert poor["exit_taken"] <= rich["exit_taken"]
     assert "leaving as early as possible by confidence already takes" in complaint(
-        capsys, *words, "--budget", "0.01"
+        capsys, "predict", "--checkpoint", job / "run", "x.mp4", "--budget", "0.01"
     )
 
 
-def test_predict_names_classes_and_draws(job, tmp_path, capsys):
-    videos = sorted((job / "videos" / "test").glob("*/*.mp4"))[:2]
-    words = ["predict", "--checkpoint", job / "run", *videos, "--draw", tmp_path, "--overlay", "--json", "-"]
-    assert main(list(map(str, words))) == 0
-    entries = json.loads(capsys.readouterr().out)
-    assert [entry["video"] for entry in entries] == list(map(str, videos))
-    for entry in entries:
-        shares = [top["probability"] for top in entry["top"]]
-        assert len(shares) == 5
-        assert shares == sorted(shares, reverse=True)
-        assert len(entry["boxes_px"]) == 2
-        assert all(Path(picture).stat().st_size > 500 for picture in entry["pictures"])
-        assert len(entry["pictures"]) == 4
-
-
 def test_predicting_a_file_agrees_with_evaluating_its_record(job, tmp_path):
-    """The same video from mp4 and from records: JPEG changes pixels a little, not the answer's shape."""
+    """The same video from mp4 and from records: JPEG changes pixels a little, and so the boxes."""
     run_command(["evaluate", "--checkpoint", str(job / "run"), "--out", str(tmp_path)])
     video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
-    (entry,) = run_command(["predict", "--checkpoint", str(job / "run"), str(video)])
+    (entry,) = predict(job / "run", video, tmp_path, "--no-early-exit")
+    source = open_records(job / "records", "val")
+    (record,) = (number for number in range(len(source)) if source[number].name.endswith(video.name))
     with np.load(tmp_path / "predictions.npz") as found:
-        boxes = found["boxes"]
-    assert np.abs(boxes - np.asarray(entry["boxes_px"])[None]).max(axis=(1, 2)).min() < 1.0
+        (boxes,) = found["boxes"][found["index"] == record]
+    np.testing.assert_allclose(entry["boxes"], boxes, atol=1.0)
+
+
+def predict(run, video, out, *words) -> list[dict]:
+    target = out / "predictions.json"
+    main(["predict", "--checkpoint", str(run), str(video), "--json", str(target), *map(str, words)])
+    return json.loads(target.read_text())["videos"]
 
 
 def test_training_again_resumes_and_another_config_is_refused(job, capsys):
     assert run_command(train_words(job))["step"] == 4
     said = complaint(capsys, *train_words(job, "--config.optimizer.lr=0.1"))
     assert "optimizer.lr is 0.05 there, 0.1 here" in said
-
-
-def test_bad_videos_are_named_and_do_not_stop_the_others(job, tmp_path, capsys):
-    good = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
-    text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
-    text.write_text("this is no video")
-    empty.write_bytes(b"")
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(good.read_bytes()[:200])
-    assert "no such video: nowhere.mp4" in complaint(
-        capsys, "predict", "--checkpoint", job / "run", "nowhere.mp4"
-    )
-    said = complaint(capsys, "predict", "--checkpoint", job / "run", text, good, empty, cut)
-    assert "3 of 4 videos failed" in said
-    assert all(path.name in said for path in (text, empty, cut))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +145,10 @@ def test_bad_videos_are_named_and_do_not_stop_the_others(job, tmp_path, capsys):
             "--workdir gs://bucket/run is an address",
         ),
         (["train", "{demo}", "--config.optimizer.lrr=1"], 'Did you mean "lr" instead of "lrr"'),
-        (["train", "{demo}", "--config.train.batch_size=6"], "6"),
+        (
+            ["train", "{demo}", "--config.train.batch_size=6"],
+            "a batch of 6 does not divide over 4 devices: take 4 or 8",
+        ),
         (["train", "{demo}", "--config.train.batch_size=64"], "more than the 20 training videos"),
         (["train", "{demo}", "--config.train.parallel=magic"], "choose pmap or shard_map"),
         (["train", "{demo}", "--config.model.num_focus=99"], "num_focus=99 exceeds num_candidates=16"),
@@ -229,16 +200,8 @@ def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
     figures = run_command(["evaluate", "--checkpoint", run])
     assert len(figures["exits"]) == exits
     video = sorted((job / "videos" / "test").glob("*/*.mp4"))[0]
-    (entry,) = run_command(["predict", "--checkpoint", run, str(video), "--draw", str(tmp_path / "pictures")])
+    (entry,) = predict(run, video, tmp_path, "--draw", tmp_path / "pictures")
     assert len(entry["pictures"]) == 3
-
-
-def test_help_of_every_command_has_an_example(capsys):
-    for command in ("demo", "prepare", "train", "evaluate", "predict", "report"):
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        assert stop.value.code == 0
-        assert f"adafocus {command}" in capsys.readouterr().out.split("example")[-1]
 
 
 def test_unknown_flags_are_refused(capsys):

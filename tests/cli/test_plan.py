@@ -7,10 +7,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from adafocus_jax.cli import plan
 from adafocus_jax.cli.main import main
 from adafocus_jax.config import load_config
-from adafocus_jax.plan import CHIPS, Topology, plan_step
+from adafocus_jax.plan import CHIPS, Topology, plan_step, planner
 from adafocus_jax.train.memory import GIB, OutOfMemoryError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -46,10 +45,8 @@ def config(tmp_path):
 def simulated(monkeypatch):
     """The four simulated devices in place of a slice."""
     slice_ = Topology("v5e:2x2", CHIPS["v5e"], jax.devices())
-    monkeypatch.setattr(plan, "open_topology", lambda name: slice_)
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield slice_
-    jax.config.update("jax_disable_most_optimizations", False)
+    monkeypatch.setattr("adafocus_jax.cli.plan.open_topology", lambda name: slice_)
+    return slice_
 
 
 def test_figures_of_a_step(config, simulated, tmp_path, capsys):
@@ -66,7 +63,7 @@ def test_figures_of_a_step(config, simulated, tmp_path, capsys):
     assert guess["videos_per_sec"] == pytest.approx(8 / guess["step_sec"])
     assert guess["data_cores"] == pytest.approx(guess["videos_per_sec"] / 100)
     printed = capsys.readouterr()
-    assert "ESTIMATE, not measured" in printed.out
+    assert "estimate (not measured)" in printed.out
     assert "yes, 0% of 15.75 GiB" in printed.out
     assert "learning rate" not in printed.err  # the base's belongs to another batch
     assert jax.config.jax_compilation_cache_dir is None
@@ -76,7 +73,7 @@ def test_mirrored_labels_need_no_data(config, simulated, monkeypatch, capsys):
     def plan_step(lowered):
         raise OutOfMemoryError(20 * GIB, 16 * GIB)
 
-    monkeypatch.setattr(plan, "plan_step", plan_step)
+    monkeypatch.setattr(planner, "plan_step", plan_step)
     words = ["--topology", "v5e:2x2", "--max-compiles", "0", "--config.data.flip_labels=True"]
     assert main(["plan", "--config", config, *words]) == 1
     assert "NO: needs 20.00" in " ".join(capsys.readouterr().out.split())
@@ -92,14 +89,14 @@ def test_a_step_that_does_not_fit_and_the_batch_that_does(
     def plan_step(lowered):
         raise OutOfMemoryError(lowered[1] * 5 * GIB, 15.75 * GIB)
 
-    monkeypatch.setattr(plan._Planner, "lower", lower)
-    monkeypatch.setattr(plan, "plan_step", plan_step)
+    monkeypatch.setattr(planner.Planner, "lower", lower)
+    monkeypatch.setattr(planner, "plan_step", plan_step)
     settings = {"train.accumulate": accumulate, "train.batch_size": batch_size}
     words = [f"--config.{key}={value}" for key, value in settings.items()]
     assert main(["plan", "--config", config, "--topology", "v5e:2x2", *words]) == 1
     printed = capsys.readouterr()
     assert f"NO: needs {batch_size * 5}.00" in " ".join(printed.out.split())
-    assert f"largest batch that fits: 0 ({tried}, the next larger, does not)" in printed.out
+    assert f"largest batch that fits: 0 ({tried}, the next size up, does not)" in printed.out
     assert f"train step, batch {tried}, v5e:2x2: does not fit" in printed.err
 
 
@@ -155,7 +152,7 @@ def test_a_real_slice(config, tmp_path, monkeypatch, topology, chips, parallel, 
         programs.append(lowered.as_text())
         return plan_step(lowered)
 
-    monkeypatch.setattr(plan, "plan_step", spy)
+    monkeypatch.setattr(planner, "plan_step", spy)
     settings = {"train.batch_size": chips, "train.parallel": parallel, "model.dtype": dtype}
     figures = plan_slice(tmp_path / "plan.json", config, topology, **settings)
     assert figures["chips"] == chips

@@ -1,12 +1,16 @@
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import av
 import numpy as np
 import pytest
 
 from adafocus_jax.cli.main import main
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def test_skipped_videos_are_counted(videos, tmp_path, capsys):
     assert main(command) == 2
     assert main([*command, "--max-skipped", "0.5"]) == 0
     captured = capsys.readouterr()
-    assert "1 left out, for they do not decode: see" in captured.out
+    assert "1 videos skipped because they do not decode: see" in captured.out
     (line,) = (line for line in captured.err.splitlines() if line.startswith("adafocus prepare:"))
     assert "1 of 5 videos (20.0%) do not decode, more than --max-skipped 0.01" in line
 
@@ -93,7 +97,7 @@ def test_parts_and_their_end(videos, tmp_path, capsys):
         text = capsys.readouterr().out
         assert "2 train videos of 2 classes" in text
         assert (
-            f"this is part {index[0]} of 0...1: when all have ended, run adafocus prepare --finalize {out}"
+            f"this is part {index[0]} of 0...1: when all are done, run adafocus prepare --finalize {out}"
             in text
         )
     assert main(["prepare", "--finalize", out, "--json", str(tmp_path / "figures.json")]) == 0
@@ -116,11 +120,11 @@ def test_a_data_set_by_name(videos, tmp_path, capsys):
     assert "2 train + 2 val videos of 2 classes, 20 frames" in capsys.readouterr().out
     listed = [*command, "--annotations", str(tmp_path / "lists"), str(tmp_path / "listed")]
     assert main(listed) == 2
-    assert "1 of 3 annotated videos (33.3%) are not there" in capsys.readouterr().err
+    assert "1 of 3 annotated videos (33.3%) are missing" in capsys.readouterr().err
     assert main([*listed, "--max-missing", "0.4"]) == 0
     text = capsys.readouterr().out
     assert "2 train videos of 2 classes" in text
-    assert f"1 annotated videos are not there: see {tmp_path}/listed/missing.csv" in text
+    assert f"1 annotated videos are missing: see {tmp_path}/listed/missing.csv" in text
 
 
 def test_beam_that_is_not_there(videos, tmp_path, capsys):
@@ -133,7 +137,7 @@ def test_beam_that_is_not_there(videos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--shard", "3"], "'3' is no part: give I/N, such as 0/8"),
+        (["--shard", "3"], "'3' is not a part: give I/N, such as 0/8"),
         (["a"], "the following arguments are required"),
     ],
 )
@@ -166,4 +170,23 @@ def test_help_has_examples(capsys):
             "jester 12",
             "mri all frames",
         )
+    )
+
+
+def test_names_that_are_no_text(videos, tmp_path):
+    """Records, skipped.csv, pictures and prints keep the bytes that a name has, or draw a sign for them."""
+    (tmp_path / "videos" / "class").mkdir(parents=True)
+    for name in ("caf\udce9.mp4", f"{'x' * 240}.mp4"):
+        shutil.copy(next((videos / "run").glob("*.mp4")), tmp_path / "videos" / "class" / name)
+    (tmp_path / "videos" / "class" / "bad\udce9.mp4").touch()
+    words = [str(tmp_path / "videos"), str(tmp_path / "out"), "--max-skipped", "0.5", "--workers", "0"]
+    assert main(["prepare", *words]) == 0
+    assert b"class/bad\xe9.mp4,empty file" in (tmp_path / "out" / "skipped.csv").read_bytes()
+    assert {record.name for record in open_records(tmp_path / "out", "train")} >= {"class/caf\udce9.mp4"}
+    assert main(["inspect", str(tmp_path / "out"), "--videos", "2"]) == 0
+    checking = [sys.executable, "-m", "adafocus_jax", "prepare", str(tmp_path / "videos"), "--check"]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    assert (
+        b"class/bad\xe9.mp4 (train): empty"
+        in subprocess.run(checking, capture_output=True, env=strict).stdout
     )

@@ -10,7 +10,7 @@ import pytest
 from adafocus_jax.checkpoint import Checkpoints
 from adafocus_jax.cli.main import main, run_command
 from adafocus_jax.config import base_config, for_classes, make_model
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.models import init_variables
 
 SMALL = {
@@ -23,21 +23,13 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def save_run(workdir: Path, config: dict, step: int) -> None:
     """A checkpoint of zeros: nothing is compiled."""
     shapes = jax.eval_shape(lambda: init_variables(make_model(config), jax.random.key(0)))
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
-        checkpoints.save(
-            step, {"step": np.asarray(step, np.int32), **zeros}, metrics={"top1": 30.0}, score=30.0
-        )
+        checkpoints.save(step, {"step": np.asarray(step, np.int32), **zeros})
+        checkpoints.record(step, {"top1": 30.0}, score=30.0)
 
 
 @pytest.mark.parametrize("kind", ["records", "videos"])

@@ -30,13 +30,6 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def words(records, workdir, *flags):
     config = ["--config", str(ROOT / "configs" / "demo.py")]
     return ["train", *config, "--data", str(records), "--workdir", str(workdir), *SMALL, *flags]
@@ -44,8 +37,6 @@ def words(records, workdir, *flags):
 
 def test_sigterm_saves_and_exits_with_143(records, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    environment["XLA_FLAGS"] = os.environ["XLA_FLAGS"] + " --xla_backend_optimization_level=0"
-    environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "adafocus_jax.cli.main", *words(records, tmp_path)]
     log, deadline = tmp_path / "metrics.jsonl", time.monotonic() + 300
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -58,16 +49,13 @@ def test_sigterm_saves_and_exits_with_143(records, tmp_path):
     config, _, step = load_checkpoint(tmp_path, "latest")
     assert step == len(log.read_text().splitlines())
     assert len(config["classes"]) == config["model"]["num_classes"] == 10
-    assert list(
-        (tmp_path / "cache" / "adafocus_jax").glob("*-cache")
-    )  # compiled programs stay for the next start
 
 
 def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise TrainingDivergedError("training diverged at step 7: loss/total nan")
 
-    monkeypatch.setattr("adafocus_jax.cli.train.train", diverge)
+    monkeypatch.setattr("adafocus_jax.config.training.train", diverge)
     with pytest.raises(SystemExit) as stop:
         main(words(records, tmp_path))
     assert (
@@ -78,7 +66,9 @@ def test_divergence_is_one_line_and_exit_status_1(records, tmp_path, monkeypatch
 def test_short_flags_reach_the_library(records, tmp_path, monkeypatch):
     given = {}
     result = TrainResult(step=0)
-    monkeypatch.setattr("adafocus_jax.cli.train.train", lambda *_, **options: given.update(options) or result)
+    monkeypatch.setattr(
+        "adafocus_jax.config.training.train", lambda *_, **options: given.update(options) or result
+    )
     flags = ["--init-from", str(tmp_path / "old"), "--on-nan", "skip", "--profile", "3:2"]
     run_command(words(records, tmp_path, *flags, "--config.train.accumulate=2"))
     options = given["options"]
@@ -86,6 +76,20 @@ def test_short_flags_reach_the_library(records, tmp_path, monkeypatch):
     assert given["initialize"].args[0] == given["config"]["init"]["checkpoint"] == str(tmp_path / "old")
     run_command(words(records, tmp_path))
     assert given["initialize"] is None
+
+
+@pytest.mark.parametrize(
+    ("configured", "flags", "expected"),
+    [(None, [], "{cache}/adafocus_jax"), ("/mine", [], "/mine"), ("/mine", ["--no-compile-cache"], None)],
+)
+def test_compiled_programs_stay_for_the_next_start(
+    records, tmp_path, monkeypatch, configured, flags, expected
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("adafocus_jax.config.training.train", lambda *_, **__: TrainResult(step=0))
+    jax.config.update("jax_compilation_cache_dir", configured)
+    assert main(words(records, tmp_path / "run", *flags)) == 0
+    assert jax.config.jax_compilation_cache_dir == (expected and expected.format(cache=tmp_path))
 
 
 def test_a_profile_that_is_none_is_refused(records, tmp_path, capsys):

@@ -1,19 +1,33 @@
 """Real little videos and the records made of them."""
 
+import importlib.util
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import av
 import numpy as np
 import pytest
 import simplejpeg
 
-from adafocus_jax.data.prepare import prepare
+from adafocus_jax.data.prepare.prepare import prepare
 
 WriteVideo = Callable[..., Path]
 
 CLASSES = ("jump", "run", "walk")
+
+
+@pytest.fixture(scope="session")
+def film() -> ModuleType:
+    """``film.py`` as a module; tests are imported without packages, so it has no name to import it by."""
+    name = "adafocus_film"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("film.py"))
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def _write_video(

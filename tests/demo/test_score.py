@@ -33,7 +33,7 @@ def test_covered_share_and_centre(patch, covered, inside):
     np.testing.assert_array_equal(centre_inside(patches, figures), [inside])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     size=st.tuples(sides, sides),
     figure=st.tuples(sides, sides),

@@ -110,14 +110,14 @@ def assert_parity(torch, randomized, variables_of, assert_close, assert_trees_cl
     In evaluation, in training with its running statistics, and in the gradients of input and parameters.
     """
 
-    def check(ours, layers, forward, shape, relative=1e-5, gradient=5e-5):
+    def check(ours, layers, forward, shape, relative=1e-5, gradient=5e-5, jit=jax.jit):
         layers = randomized(torch.nn.ModuleDict(layers))
         variables = variables_of(layers)
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         x_torch = torch.tensor(x, requires_grad=True)
         expected = forward(layers.eval(), x_torch).detach()
         assert_close(
-            jax.jit(lambda v, x: maps_of(ours.apply(v, x, train=False)))(variables, x), expected, relative
+            jit(lambda v, x: maps_of(ours.apply(v, x, train=False)))(variables, x), expected, relative
         )
 
         cotangent = np.random.default_rng(1).standard_normal(expected.shape).astype(np.float32)
@@ -128,7 +128,7 @@ def assert_parity(torch, randomized, variables_of, assert_close, assert_trees_cl
             y, updates = ours.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
             return jnp.vdot(maps_of(y), cotangent), (maps_of(y), updates)
 
-        grads, (y, updates) = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables["params"], x)
+        grads, (y, updates) = jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(variables["params"], x)
         assert_close(y, expected.detach(), relative)
         trained = variables_of(layers)["batch_stats"]
         jax.tree.map(lambda a, b: assert_close(a, b, relative), dict(updates["batch_stats"]), trained)

@@ -17,9 +17,7 @@ from adafocus_jax.models.layers import (
     Dense,
     DepthwiseConv,
     Dropout,
-    FrameEncoder,
     he_fan_out,
-    pool_frames,
     round_channels,
     torch_uniform,
 )
@@ -37,11 +35,11 @@ def channels_first(x):
 # ---- batch norm
 
 
-def test_batch_norm_trains_like_torch(torch, randomized, variables_of, assert_close):
+def test_batch_norm_trains_like_torch(torch, randomized, variables_of, assert_close, jit_as_for_use):
     theirs, ours = randomized(torch.nn.BatchNorm2d(6)), BatchNorm()
     variables = {name: tree["bn"] for name, tree in variables_of({"bn": theirs}).items()}
 
-    @jax.jit
+    @jit_as_for_use
     def step(variables, x, cotangent):
         def loss(params, x):
             y, updates = ours.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
@@ -228,28 +226,6 @@ def test_dropout_is_the_identity_where_it_should_be():
 
 
 # ---- encoders
-
-
-class Averages(FrameEncoder):
-    @nn.compact
-    def encode(self, frames, train):
-        return pool_frames(Conv(4, 3, 2, dtype=self.dtype)(frames))
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 160, 160, 3), (1, 5, 400, 330, 3), (3, 4, 32, 32, 3)])
-def test_frames_in_chunks_are_frames_at_once(shape):
-    frames = random(0, shape)
-    variables = Averages().init(jax.random.key(0), frames, train=False)
-    apply = jax.jit(partial(Averages().apply, train=False))
-    with lowering_for("cpu"):
-        assert "scan" in str(jax.make_jaxpr(apply)(variables, frames))
-        chunked = apply(variables, frames)
-    with lowering_for("gpu"):
-        assert "scan" not in str(jax.make_jaxpr(apply)(variables, frames))
-        whole = apply(variables, frames)
-    assert chunked.maps.shape == (*shape[:2], (shape[2] + 1) // 2, (shape[3] + 1) // 2, 4)
-    np.testing.assert_allclose(chunked.maps, whole.maps, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(chunked.pooled, whole.maps.mean((2, 3)), rtol=1e-5, atol=1e-5)
 
 
 @given(st.floats(0.1, 5000))

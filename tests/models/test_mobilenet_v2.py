@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adafocus_jax.models.layers import BatchNorm
 from adafocus_jax.models.mobilenet_v2 import (
     InvertedResidual,
     MobileNetV2,
@@ -43,7 +42,7 @@ def block_forward(layers, x, over_frames, shift=None, prefix=""):
     ids=["plain", "shift", "wider", "stride", "no-expansion"],
 )
 def test_block_is_torchs(torch, assert_parity, over_frames, shifted, shift, outputs, expansion, stride):
-    ours = InvertedResidual(outputs, expansion, stride, shift, BatchNorm, jnp.float32)
+    ours = InvertedResidual(outputs, expansion, stride, shift)
     layers = block_layers(torch, 16, outputs, expansion, stride)
     assert_parity(
         ours,
@@ -53,7 +52,7 @@ def test_block_is_torchs(torch, assert_parity, over_frames, shifted, shift, outp
     )
 
 
-def test_network_is_torchs(torch, assert_parity, over_frames, shifted):
+def test_network_is_torchs(torch, assert_parity, over_frames, shifted, jit_as_for_use):
     rows = ((16, 8, 1, 1), (8, 8, 6, 1), (8, 16, 6, 2))
     layers = conv_bn(torch, "stem", 3, 16, 3, 2) | conv_bn(torch, "last", 16, 24)
     for number, row in enumerate(rows, start=1):
@@ -71,7 +70,9 @@ def test_network_is_torchs(torch, assert_parity, over_frames, shifted):
 
     settings = MobileNetV2Settings(16, ((1, 8, 1, 1), (6, 8, 1, 1), (6, 16, 1, 2)), 24)
     ours = MobileNetV2(settings=settings, shift=True)
-    assert_parity(ours, layers, forward, shape=(2, 4, 33, 30, 3), relative=1e-4, gradient=1e-3)
+    assert_parity(
+        ours, layers, forward, shape=(2, 4, 33, 30, 3), relative=1e-4, gradient=1e-3, jit=jit_as_for_use
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from adafocus_jax.models.layers import BatchNorm
 from adafocus_jax.models.resnet import RESNET18, RESNET50, RESNET_TINY, ResidualBlock, ResNet, ResNetSettings
 
 
@@ -45,7 +44,7 @@ def block_forward(layers, x, over_frames, shift=None, prefix=""):
 def test_block_is_torchs(torch, assert_parity, over_frames, shifted, bottleneck, shift, stride):
     width = 4 if bottleneck else 16
     assert_parity(
-        ResidualBlock(width, stride, bottleneck, shift, BatchNorm, jnp.float32),
+        ResidualBlock(width, stride, bottleneck, shift),
         block_layers(torch, 16, width, stride, bottleneck),
         lambda layers, x: block_forward(layers, x, over_frames, shifted if shift else None),
         shape=(2, 3, 7, 6, 16),

@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adafocus_jax.models.layers import BatchNorm
-from adafocus_jax.models.x3d import X3D, X3D_L, X3D_S, X3D_TINY, X3DBlock, X3DHead
+from adafocus_jax.models.x3d import X3D, X3D_L, X3D_S, X3D_TINY, SqueezeExcite, X3DBlock, X3DHead
 
 
 def conv_bn(torch, name, inputs, outputs, size=(1, 1, 1), stride=1, groups=1):
@@ -49,7 +48,7 @@ def channels_last(function, x):
 )
 def test_block_is_torchs(torch, assert_parity, outputs, stride, squeeze):
     assert_parity(
-        X3DBlock(outputs, stride, squeeze, BatchNorm, jnp.float32),
+        X3DBlock(outputs, stride, SqueezeExcite if squeeze else None),
         block_layers(torch, 8, outputs, stride, squeeze),
         lambda layers, x: channels_last(lambda x: block_forward(torch, layers, x), x),
         shape=(2, 4, 7, 6, 8),
@@ -99,7 +98,7 @@ def test_maps_keep_time_and_halve_space_five_times():
 
 def test_blocks_begin_as_the_identity():
     x = jax.random.normal(jax.random.key(0), (1, 2, 4, 4, 8))
-    block = X3DBlock(8, 1, False, BatchNorm, jnp.float32)
+    block = X3DBlock(8, 1, None)
     y, _ = jax.jit(block.init_with_output, static_argnums=2)(jax.random.key(1), x, False)
     np.testing.assert_array_equal(y, jax.nn.relu(x))
 

@@ -66,7 +66,7 @@ def test_gradients_of_the_forms_agree(shape, size, strides, padding):
         np.testing.assert_allclose(fast, reference, rtol=1e-6, atol=2e-5)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     side=st.integers(1, 9),
     other=st.integers(1, 9),

@@ -27,7 +27,7 @@ def test_golden_indices(golden, case, jit):
     np.testing.assert_array_equal(fixed.indices, golden[f"select_{case}_deterministic"])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data())
 def test_indices_are_valid_and_finite(data):
     glance, focus = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))

@@ -32,7 +32,7 @@ def relative_error(actual, expected) -> float:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_golden_patch_and_gradient(golden, method):
+def test_golden_patch_and_gradient(golden, method, jit_as_for_use):
     frames = np.random.default_rng(11).standard_normal((6, 3, 224, 224)).astype(np.float32)
     cotangent = np.random.default_rng(12).standard_normal((6, 3, 128, 128)).astype(np.float32)
     frames, cotangent = frames.transpose(0, 2, 3, 1), cotangent.transpose(0, 2, 3, 1)
@@ -41,7 +41,7 @@ def test_golden_patch_and_gradient(golden, method):
         patch = crop_patches(frames, boxes_from_actions(actions, 224, (96, 224)), 128, method)
         return jnp.sum(patch * cotangent), patch
 
-    gradient, patch = jax.jit(jax.grad(weighted_patch, has_aux=True))(golden["crop_actions"])
+    gradient, patch = jit_as_for_use(jax.grad(weighted_patch, has_aux=True))(golden["crop_actions"])
     exact = np.stack(
         [crop_in_float64(*pair, 128) for pair in zip(frames, golden["crop_actions"], strict=True)]
     )
@@ -60,7 +60,7 @@ def test_golden_feature_map(golden, method):
     np.testing.assert_allclose(patch.transpose(0, 3, 1, 2), golden["crop_map_patch"], rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from adafocus_jax.ops.temporal_shift import temporal_shift
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(frames=st.integers(1, 5), channels=st.integers(1, 20), fraction=st.sampled_from([3, 4, 8]))
 def test_is_the_definition(frames, channels, fraction):
     x = np.random.default_rng(0).standard_normal((2, frames, 2, 1, channels)).astype(np.float32)

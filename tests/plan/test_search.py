@@ -26,7 +26,7 @@ def search(memory, capacity, multiple, first=1, **options):
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     fixed=st.floats(0, 4), each=st.floats(0.05, 3), bend=st.floats(0, 0.1), first=st.integers(1, 20),
     multiple=st.sampled_from([1, 4, 64]),

@@ -3,7 +3,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import jax
 import pytest
 
 TOY = Path(__file__).with_name("toy.py")
@@ -16,14 +15,6 @@ def load_toy() -> ModuleType:
         sys.modules["adafocus_toy"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules["adafocus_toy"])
     return sys.modules["adafocus_toy"]
-
-
-@pytest.fixture(autouse=True)
-def _compile_fast():
-    """Small programs take longer to compile than to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,18 @@ def test_rows_are_appended_and_later_ones_dropped_on_resuming(tmp_path):
     assert [(row["step"], row["split"]) for row in rows] == [(2, "train"), (4, "train"), (5, "eval")]
 
 
+def test_a_line_that_is_no_row_is_dropped_with_a_warning(tmp_path, caplog):
+    row = '{"step": 2, "split": "train"}'
+    (tmp_path / "metrics.jsonl").write_bytes(
+        row.encode() + b"\n\xff\xfe garbage\n[1]\n" + row.encode() + b"\n"
+    )
+    MetricWriter(tmp_path, 4).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == f"{row}\n{row}\n"
+    assert [message.rpartition("jsonl: ")[2] for message in caplog.messages] == [
+        f"line {number} is not a row of figures: dropped" for number in (2, 3)
+    ]
+
+
 def board_events(folder):
     """What TensorBoard reads: length, its checksum, the event, its checksum."""
     (file,) = folder.iterdir()

@@ -1,19 +1,26 @@
+import inspect
 import logging
+from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax.serialization import to_state_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.train.optimizer import (
+    OPTIMIZERS,
     OptimizerOptions,
     ParamGroup,
     assign_groups,
     cosine_with_warmup,
     make_optimizer,
+    register_optimizer,
     rescaled_rate,
     trainable,
 )
@@ -124,7 +131,7 @@ def test_freezing_nothing_or_everything_is_refused(freeze, what):
         trainable(parameters(), freeze)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.floats(0, 1))
 def test_schedule_rises_to_one_then_falls_to_zero(num_steps, warmup):
     steps = jnp.arange(64)  # one shape, compiled once
@@ -145,3 +152,77 @@ def test_the_rate_is_rescaled_to_the_batch_and_the_log_says_so(caplog):
     assert caplog.messages == [
         "learning rate 0.002 belongs to a batch of 32: rescaled linearly to 0.0005 for a batch of 8"
     ]
+
+
+@pytest.fixture
+def _as_optax():
+    """Its optimizers mix integers and floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.usefixtures("_as_optax")
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"sgd"}))
+def test_another_optimizer_steps_as_optax_by_rate_and_factor(name):
+    options = OptimizerOptions(0.1, 4, GROUPS, name=name, weight_decay=0.03, freeze="encoder/bias")
+    (after,) = updated(options, 1)
+    known = inspect.signature(OPTIMIZERS[name]).parameters
+    given = {key: getattr(options, key) for key in ("momentum", "weight_decay") if key in known}
+    params, grads = parameters(), gradients(0)
+    if "weight_decay" not in known:
+        grads = jax.tree.map(lambda g, p: g + 0.03 * p, grads, params)
+    theirs = OPTIMIZERS[name](1.0, **given)
+    updates, _ = theirs.update(grads, theirs.init(params), params)
+    factors = {"encoder": {"kernel": 0.5, "bias": 0.0}, "classifier": {"kernel": 20.0}, "scale": 1.0}
+    expected = jax.tree.map(lambda p, u, factor: p + 0.1 * factor * u, params, updates, factors)
+    chex.assert_trees_all_close(after, expected, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(after["encoder"]["bias"], params["encoder"]["bias"])
+
+
+def test_sgd_keeps_what_checkpoints_of_earlier_versions_hold():
+    optimizer = make_optimizer(OptimizerOptions(0.1, 4, GROUPS), parameters(), num_steps=4, batch_size=4)
+    state = to_state_dict(optimizer.transform.init(parameters()))
+    assert {place: set(part) for place, part in state.items()} == {
+        **{"0": set(), "1": set(), "2": {"trace"}, "3": {"count"}}
+    }
+
+
+def test_frozen_parameters_have_no_statistics():
+    options = OptimizerOptions(0.1, 4, GROUPS, name="adamw", freeze="encoder/.*")
+    optimizer = make_optimizer(options, parameters(), num_steps=4, batch_size=4)
+    leaves = jax.tree.leaves(jax.eval_shape(optimizer.transform.init, parameters()))
+    assert {leaf.shape for leaf in leaves} == {(), (4, 2), (5,)}
+
+
+@pytest.mark.usefixtures("_as_optax")
+def test_an_argument_reaches_the_optimizer_and_a_registered_one_is_found(monkeypatch):
+    monkeypatch.setattr("adafocus_jax.train.optimizer.OPTIMIZERS", dict(OPTIMIZERS))
+    register_optimizer("mine", optax.adamw)
+    options = OptimizerOptions(0.1, 4, GROUPS, name="mine")
+    chex.assert_trees_all_equal(updated(options, 2), updated(replace(options, name="adamw"), 2))
+    slower = updated(replace(options, arguments={"b1": 0.5}), 2)
+    assert not np.allclose(slower[1]["scale"], updated(options, 2)[1]["scale"])
+    with pytest.raises(UserError, match="optimizer 'mine' exists already"):
+        register_optimizer("mine", optax.lion)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "adamm"}, "unknown optimizer 'adamm': choose one of sgd, adagrad"),
+        (
+            {"name": "adamw", "arguments": {"beta": 1}},
+            "adamw takes no argument 'beta': choose among b1, b2, eps",
+        ),
+        ({"arguments": {"momentum": 1}}, "sgd takes no argument 'momentum': choose among nesterov"),
+    ],
+)
+def test_unknown_optimizers_and_arguments_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        updated(OptimizerOptions(0.1, 4, GROUPS, **options), 1)
+
+
+def test_a_schedule_of_its_own_length_does_not_depend_on_that_of_the_run():
+    options = OptimizerOptions(0.1, 4, GROUPS, decay_steps=8, warmup_frac=0.25)
+    short, long = updated(options, 3, num_steps=3), updated(options, 3, num_steps=30)
+    chex.assert_trees_all_equal(short, long)

@@ -2,9 +2,9 @@
 
 As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP] [torn=STEP]`` trains for 12 steps; the process kills
 itself, asks itself to stop, or finds the disk full, when the batch of that step is asked for, or kills itself when the
-checkpoint of that step is written but not yet in its place. With ``records=DIR`` it trains for 24
-steps on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID``
-makes it one of several.
+checkpoint of that step is written but not yet in its place. With ``records=DIR`` it trains for 12 steps
+on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID`` makes
+it one of several.
 """
 
 import logging
@@ -18,20 +18,24 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+if __name__ == "__main__":
+    sys.modules["torch"] = None  # tensorboardX imports it where it can: a second in each of these processes
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from adafocus_jax.cli.main import status_of
-from adafocus_jax.data.pipeline import ClipSpec, eval_batches, train_batches
-from adafocus_jax.data.records import open_records
+from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, train_batches
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
 from adafocus_jax.losses import Losses, cross_entropy
+from adafocus_jax.models.draws import policy_draws
 from adafocus_jax.models.layers import BatchNorm, Dense, Dropout
-from adafocus_jax.train import OptimizerOptions, ParamGroup, TrainOptions, train
+from adafocus_jax.train import Evaluator, OptimizerOptions, ParamGroup, TrainOptions, train
 from adafocus_jax.train.processes import connect
 from adafocus_jax.types import ModelOutput, PassOutput, VideoBatch
 
@@ -54,6 +58,13 @@ class Toy(nn.Module):
     temporal: str = "learned"
     temporal_estimator: str = "exact"
     box_per_video: ClassVar[bool] = False
+    num_separate_glance: ClassVar[int | None] = None
+
+    def with_all_parameters(self):
+        return self
+
+    def draws(self, key):
+        return policy_draws(self, key)
 
     @nn.compact
     def __call__(self, batch, train=False, draws=None):
@@ -92,9 +103,8 @@ class Toy(nn.Module):
 def loss(out, labels):
     """Cross-entropy and a term of the actions; not a number where a label is negative."""
     exits = jnp.where(labels.min() < 0, jnp.nan, cross_entropy(out.exit_logits, jnp.maximum(labels, 0)))
-    norm = jnp.mean(jnp.square(out.actions - 1))
-    zero = jnp.zeros(())
-    return Losses(exits + norm, exits, zero, zero, zero, zero, norm, zero)
+    norm = jnp.square(out.actions - 1).mean(axis=(1, 2))
+    return Losses(exits + norm, {"exits": exits, "norm": norm})
 
 
 def batch(step, poison=None):
@@ -125,29 +135,36 @@ def run(
     poison=None,
     at=None,
     evaluate=None,
+    eval_every=0,
+    evaluators=None,
     initialize=None,
     config=None,
+    optimizer=SGD,
     learning_rate=0.05,
     **options,
 ):
     """Trains the toy in ``workdir``."""
     options = {"log_every": 2, "checkpoint_every": 3, **options}
+    if evaluators is None:
+        evaluators = [Evaluator("eval", evaluate, eval_every)] if evaluate else []
+    if isinstance(optimizer, OptimizerOptions):
+        optimizer = replace(optimizer, learning_rate=learning_rate)
     return train(
         Toy(),
         partial(batches, num_steps=steps, poison=poison, at=at),
         workdir=workdir,
         options=TrainOptions(num_steps=steps, batch_size=BATCH, seed=1, **options),
-        optimizer=replace(SGD, learning_rate=learning_rate),
+        optimizer=optimizer,
         loss=loss,
         batch_shapes=shapes(),
         config={"steps": steps, "data": {"workers": 0}} if config is None else config,
         free_keys=("data.workers",),
-        evaluate=evaluate,
+        evaluators=evaluators,
         initialize=initialize,
     )
 
 
-STEPS_ON_RECORDS = 24
+STEPS_ON_RECORDS = 12
 CLIP = ClipSpec(FRAMES, SIDE, resize=SIDE, flip=False, scales=(1.0,))
 
 
@@ -185,7 +202,7 @@ def run_on_records(workdir, directory, *, parallel="pmap", at=None, late=None):
         loss=loss,
         batch_shapes=shapes(),
         config={},
-        evaluate=partial(evaluate_on, source, late=late),
+        evaluators=[Evaluator("eval", partial(evaluate_on, source, late=late))],
     )
 
 
@@ -216,7 +233,7 @@ def main(
     events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
     if full:
         events[int(full)] = partial(fill_disk, Path(workdir) / "checkpoints" / "3")
-        return run(workdir, at=events, log_every=100)
+        return run(workdir, at=events, log_every=1)
     if torn:
         die_in_save(torn)
     if join is not None:

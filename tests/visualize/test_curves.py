@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adafocus_jax.errors import UserError
 from adafocus_jax.visualize.curves import (
     Series,
     accuracy_cost,
@@ -48,7 +49,7 @@ def test_known_truth_is_shaded(prediction):
 
 
 def test_candidate_edges_cover_the_video(prediction):
-    np.testing.assert_allclose(candidate_edges_sec(prediction.times_sec), np.arange(13) / 3)
+    np.testing.assert_allclose(candidate_edges_sec(prediction.candidate_times_sec), np.arange(13) / 3)
     np.testing.assert_allclose(candidate_edges_sec(np.array([2.0])), [1.5, 2.5])
 
 
@@ -62,7 +63,7 @@ def test_class_scores_take_any_number_of_exits_and_classes(prediction, exits, cl
             classes=tuple(f"a very long class name, number {i} $" for i in range(classes)),
             exit_logits=logits,
             exit_gflops=np.linspace(0.001, 0.01, exits),
-            exit_taken=None,
+            exit=exits - 1,
         )
     )
     assert image.shape == (600, 960, 3)
@@ -70,9 +71,19 @@ def test_class_scores_take_any_number_of_exits_and_classes(prediction, exits, cl
 
 
 def test_the_exit_taken_is_marked(prediction):
-    left, none = class_scores(prediction), class_scores(replace(prediction, exit_taken=None))
+    same_order = prediction.exit_logits + np.array([0.0, 2.0, 0.0], np.float32)[:, None] * [1, 0, 0]
+    logits = same_order.astype(np.float32)
+    left, none = (class_scores(replace(prediction, exit_logits=logits, exit=taken)) for taken in (1, 2))
     differs = np.flatnonzero((left != none).any(axis=(0, 2)))
     assert 0 < np.ptp(differs) < 200  # the line and its words, nothing else
+    # What was not computed is not drawn, and the axis still shows what the whole would have cost.
+    early = class_scores(replace(prediction, exit_logits=logits[:2], exit=1))
+    assert (early[:400, 800:] != 255).any()
+
+
+def test_weights_of_a_video_that_left_before_the_policy_ran(prediction):
+    with pytest.raises(UserError, match="left at exit 1, before the temporal policy ran"):
+        temporal_weights(replace(prediction, exit=1, frame_weights=np.zeros(0)))
 
 
 def test_cost_is_drawn_in_a_readable_unit_common_to_all_series():

@@ -5,8 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adafocus_jax.visualize.frames import candidate_cells, chosen_cells, contact_sheet, cut_patch, verdict
+from adafocus_jax.errors import UserError
+from adafocus_jax.visualize.frames import (
+    candidate_cells,
+    chosen_cells,
+    contact_sheet,
+    cut_patch,
+    seen_text,
+    verdict,
+)
 from adafocus_jax.visualize.style import CHOSEN, GLANCE, TRUTH
+
+CHOSEN_FRAMES = np.array([3, 9])
 
 
 def rgb(colour):
@@ -68,13 +78,15 @@ def test_true_boxes_and_class_are_drawn_where_known(prediction):
 
 
 @pytest.mark.parametrize(
-    ("count", "chosen", "size"), [(1, 1, (96, 96)), (48, 16, (224, 224)), (96, 32, (320, 180))]
+    ("count", "chosen", "size"),
+    [(1, 1, (96, 96)), (48, 16, (224, 224)), (96, 32, (320, 180)), (48, 0, (24, 320))],
 )
 def test_any_number_and_shape_of_frames_fits(prediction, count, chosen, size):
     many = replace(
         prediction,
         frames=np.zeros((count, *size, 3), np.uint8),
-        times_sec=np.arange(count) + 100.0,
+        candidate_numbers=np.arange(count),
+        candidate_times_sec=np.arange(count) + 100.0,
         glance_indices=np.arange(0, count, 3),
         frame_indices=np.arange(chosen),
         boxes=np.tile([0, 0, 40, 40], (chosen, 1)).astype(np.float32),
@@ -83,7 +95,8 @@ def test_any_number_and_shape_of_frames_fits(prediction, count, chosen, size):
     small, large = cells_of(many)
     assert (len(small), len(large)) == (count, chosen)
     assert all(cell.left + cell.width <= 940 for cell in small + large)
-    assert large[-1].top + large[-1].height + large[-1].width < len(sheet)
+    lowest = large[-1].top + large[-1].height + large[-1].width if large else small[-1].top + small[-1].height
+    assert lowest < len(sheet)
 
 
 def test_cut_patch_reads_where_the_model_reads():
@@ -96,5 +109,32 @@ def test_cut_patch_reads_where_the_model_reads():
     np.testing.assert_allclose(patch[0, :, 1], 2 * (left + at * width / 32 - 0.5), atol=1)
 
 
-def test_verdict_names_the_last_exits_class_in_percent(prediction):
+def test_verdict_names_the_class_of_the_exit_that_was_taken_in_percent(prediction):
     assert verdict(prediction) == "kick & <b>run</b>  91%"  # e³ / (e³ + 2) = 0.909
+    assert verdict(replace(prediction, exit=0)) == "cost $5 & $6  58%"  # e / (e + 2) = 0.576
+
+
+@pytest.mark.parametrize(
+    ("taken", "chosen", "text"),
+    [
+        (2, 2, "all 2 patches seen"),
+        (1, 1, "left early, after 1 patch"),
+        (0, 0, "left after the glance"),
+    ],
+)
+def test_how_far_a_video_went_is_told(prediction, taken, chosen, text):
+    found = replace(
+        prediction, exit=taken, frame_indices=CHOSEN_FRAMES[:chosen], boxes=prediction.boxes[:chosen]
+    )
+    assert seen_text(found) == text
+    assert contact_sheet(found).shape[1:] == (960, 3)
+
+
+def test_a_prediction_without_frames_cannot_be_drawn(prediction):
+    with pytest.raises(UserError, match="keep_frames=True"):
+        contact_sheet(replace(prediction, frames=None))
+
+
+def test_a_name_that_is_no_text_is_drawn(prediction):
+    named = [replace(prediction, name=f"caf{sign}.mp4") for sign in ("\udce9", "\ufffd")]
+    np.testing.assert_array_equal(*map(contact_sheet, named))

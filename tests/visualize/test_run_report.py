@@ -70,15 +70,15 @@ def test_a_crashed_run_shows_what_it_wrote(tmp_path, cost):
     values = [(headline.value, headline.note) for headline in report.headlines]
     assert values[:2] == [("60.0%", "step 20, held-out videos"), ("22%", "step 45 of 200")]
     assert values[3] == ("25", "25% of the time waiting for data")
-    assert "not over, or was stopped" in report.summary[1]
+    assert "in progress, or was stopped" in report.summary[1]
     found = sections(report)
     measured, kept = tables(found["Evaluations and checkpoints"])
     assert measured.columns == ("step", "top1", "mAP")
     assert measured.rows == (("20", "60", "55"),)
     assert [row[1:] for row in kept.rows] == [
         ("best", "top1 60"),
-        ("one to fall back on", "top1 40"),
-        ("one to fall back on", "nothing"),
+        ("fallback", "top1 40"),
+        ("fallback", "none"),
         ("latest", "damaged"),
     ]
     assert "adafocus evaluate --checkpoint" in found["Early exit"].text[0]
@@ -101,8 +101,8 @@ def test_a_converted_checkpoint_has_no_log(tmp_path, cost):
 def test_a_run_that_has_saved_nothing_yet(tmp_path, cost):
     run = read_run(write_run(tmp_path / "new", rows=[{"step": 1, **TRAIN}], steps=1))
     report = run_report(run, cost, num_steps=1)
-    assert "All steps are done" in report.summary[1]
-    assert sections(report)["Evaluations and checkpoints"].text == ("No checkpoint is saved yet.",)
+    assert "Training is complete" in report.summary[1]
+    assert sections(report)["Evaluations and checkpoints"].text == ("No checkpoint has been saved yet.",)
 
 
 def test_what_is_no_workdir_is_refused(tmp_path):
@@ -116,11 +116,13 @@ def test_figures_of_an_evaluation_are_found(tmp_path, cost):
     curves = {"fixed depth": {"gflops": [0.5, 1.5], "mAP": [5.0, 15.0]}}
     write_figures(run.workdir / "evaluation", figures(11, controls=controls, early_exit=curves))
     found = sections(run_report(read_run(run.workdir), cost, num_steps=None))
-    assert tables(found["What the policies are worth"])[0].rows == (("random", "learned", "12.0", "8.0"),)
+    assert tables(found["Learned policies against controls"])[0].rows == (
+        ("random", "learned", "12.0", "8.0"),
+    )
     exits = found["Early exit"]
     assert "Checkpoint of step 40 on 9 videos (crops of each: 3): top1 1.0%" in exits.text[0]
     assert [type(item) for item in exits.content] == [Picture, Table]
-    assert exits.content[1].columns == ("leaving after", "GFLOPs", "mAP %")
+    assert exits.content[1].columns == ("exit", "GFLOPs", "mAP %")
     assert exits.content[1].rows[7:9] == (("glance frame 8", "7.5", "75.0"), ("patch 1", "8.5", "85.0"))
 
 
@@ -145,10 +147,10 @@ def test_training_draws_the_panels_that_the_log_fills(monkeypatch):
     learning, policies, pace = drawn
     assert learning == {
         "loss (nats)": ["loss/total"],
-        "terms of the loss (nats)": ["loss/exits"],
+        "loss terms (nats)": ["loss/exits"],
         "accuracy (%)": ["top1", "eval/top1"],
     }
-    assert policies == {"movement of the boxes (px)": ["policy/box_step_px"]}
+    assert policies == {"box movement (px)": ["policy/box_step_px"]}
     assert pace == {"skipped": ["skipped"]}  # of the rest nothing was measured
     assert len(training_section(rows, policies=False).content) == 2
 

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adafocus_jax.data.annotations import check_classes, read_classes
+from adafocus_jax.data.datasets.classes import ClassFile, read_class_file
+from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Source
-from adafocus_jax.data.list_files import read_lines
 from adafocus_jax.errors import UserError
 
 _CLASS_FILE = re.compile(
     r"(.*class_?ind.*|categor(y|ies)|class(es|_names)|.*label_?map.*)\.txt", re.IGNORECASE
 )
-_NUMBERED = re.compile(r"(\d+)[\s,;]+(.*\S)")
 _SPLITS = ("train", "val", "test")
 
 
@@ -25,7 +24,7 @@ def find_source(videos: str | Path, annotations: str | Path | None) -> Source:
     """What is in ``annotations``: a folder, a file, or nothing.
 
     Raises:
-        UserError: there is no such folder or file.
+      UserError: there is no such folder or file.
     """
     if not Path(videos).is_dir():
         raise UserError(f"no such folder of videos: {videos}")
@@ -80,24 +79,16 @@ def split_of(text: str, where: str) -> str:
     return split
 
 
-def find_classes(source: Source) -> tuple[str, ...] | None:
-    """The names in the class file (``classInd.txt``, ``category.txt``, ``kinetics_label_map.txt`` …), if there is one.
-
-    A name a line. Where every line begins with a number, from 0 or from 1, the names are in the order of these.
-    """
+def find_class_file(source: Source) -> ClassFile | None:
+    """The class file (``classInd.txt``, ``category.txt``, ``kinetics_label_map.txt`` …), if there is one."""
     file = find_file(source, _CLASS_FILE.pattern)
-    if file is None:
-        return None
-    lines = [line.strip() for line in read_lines(file) if line.strip()]
-    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
-    numbers = sorted(int(match[1]) for match in numbered)
-    if numbers and len(numbers) == len(lines) and numbers in (_run(0, numbers), _run(1, numbers)):
-        return check_classes([m[2] for m in sorted(numbered, key=lambda match: int(match[1]))], str(file))
-    return read_classes(file)
+    return None if file is None else read_class_file(file)
 
 
-def _run(first: int, numbers: list[int]) -> list[int]:
-    return list(range(first, first + len(numbers)))
+def find_classes(source: Source) -> tuple[str, ...] | None:
+    """The names in the class file, if there is one."""
+    found = find_class_file(source)
+    return found.names if found else None
 
 
 @contextlib.contextmanager

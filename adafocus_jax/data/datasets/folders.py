@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from adafocus_jax.data.annotations import Entry, read_splits, scan_class_folders, split_off
+from adafocus_jax.data.datasets.annotations import read_splits, scan_class_folders, split_off
+from adafocus_jax.data.datasets.entry import Entry
 from adafocus_jax.data.datasets.files import find_classes, find_file, official_form, split_of
+from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Annotations, Row, Source
-from adafocus_jax.data.list_files import read_lines
-from adafocus_jax.data.media import media_stem
+from adafocus_jax.data.media.kinds import media_stem
 from adafocus_jax.errors import UserError
 
 
@@ -21,9 +22,10 @@ def read_custom(
     classes_file: str | Path | None = None,
     val_src: str | Path | None = None,
     val_fraction: float | None = None,
+    columns: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Annotations | None:
-    """Folders of classes, or a list file: see :func:`~adafocus_jax.data.annotations.read_splits`.
+    """Folders of classes, or a list file: see ``read_splits``.
 
     A folder of annotations holds lists and a class file as the authors' guide to data of one's own has them
     (``classInd.txt``, ``train_split.txt``, ``val_split.txt``).
@@ -37,6 +39,7 @@ def read_custom(
         videos=source.videos if is_list else None,
         val_src=val_src,
         val_fraction=val_fraction,
+        columns=columns,
         seed=seed,
     )
     return Annotations(classes, splits=splits)
@@ -66,7 +69,7 @@ def read_mri(source: Source, *, val_fraction: float | None = None, seed: int = 0
     project's own.
 
     Raises:
-        UserError: a patient in two splits, a class with one patient, or a column that is missing.
+      UserError: a patient in two splits, a class with one patient, or a column that is missing.
     """
     rows = list(_mri_table(source) if source.annotations else _mri_folders(source.videos))
     classes = find_classes(source) or tuple(sorted({str(row.labels[0]) for row, _ in rows}))
@@ -103,7 +106,7 @@ def _set_patients_aside(
     rows: list[tuple[Row, str]], classes: tuple[str, ...], share: float, seed: int
 ) -> list[tuple[Row, str]]:
     if own := next((row for row, _ in rows if row.split != "train"), None):
-        raise UserError(f"{own.where} is of the split {own.split} already: drop --val-fraction")
+        raise UserError(f"{own.where} is of the split {own.split} already: drop `val_fraction`")
     patients: dict[str, Entry] = {}
     for row, patient in rows:
         patients.setdefault(patient, Entry("", (classes.index(str(row.labels[0])),), patient))

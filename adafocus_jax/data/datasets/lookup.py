@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 
-from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.datasets.entry import Entry
+from adafocus_jax.data.datasets.list_files import label_choices, name_below
 from adafocus_jax.data.datasets.spec import Row
-from adafocus_jax.data.list_files import label_choices, name_below
-from adafocus_jax.data.media import Media, Notice, find_media, media_kind, media_stem
+from adafocus_jax.data.media.kinds import Media, Search, find_media, media_kind, media_stem
+from adafocus_jax.data.media.names import StoredNames, normal
 from adafocus_jax.errors import UserError
 
 _SPLIT_FOLDERS = {"train": {"train", "training"}, "val": {"val", "validation", "validate"}, "test": {"test"}}
@@ -25,16 +25,16 @@ def resolve(
     """The entries by split, and the names of the videos that are missing.
 
     Raises:
-        UserError: with file and line: a path that leads out of the video folder, a label that is not a class, a video
-            listed twice, or two files that may be meant.
+      UserError: with file and line: a path that leads out of the video folder, a label that is not a class, a video
+        listed twice, or two files that may be meant.
     """
     files, numbers = VideoFiles(videos), _ClassNumbers(classes)
     splits: dict[str, list[Entry]] = defaultdict(list)
     missing: dict[str, list[str]] = defaultdict(list)
     listed: dict[str, str] = {}
-    notice = Notice(f"looking for {len(rows)} annotated videos in {videos}")
+    search = Search(f"looking for {len(rows)} annotated videos in {videos}")
     for row in rows:
-        notice.add(1)
+        search.add(1)
         labels = tuple(dict.fromkeys(numbers.number(label, row.where) for label in row.labels))
         name, segment = files.find(row, classes[labels[0]] if labels else "")
         if name is None or not labels:
@@ -54,14 +54,15 @@ class VideoFiles:
     """The videos below a folder, found by path or by name, in any folder and of any suffix."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root, self._stored = root, StoredNames(root)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
-        notice = Notice(f"looking through the files and folders in {self._root}")
-        for path in find_media(self._root, notice):
-            found[_normal(media_stem(path))].append(path.relative_to(self._root).as_posix())
+        search = Search(f"looking through the files and folders in {self._root}")
+        for path in find_media(self._root, search):
+            found[normal(media_stem(path))].append(path.relative_to(self._root).as_posix())
+        search.end()
         return found
 
     def find(self, row: Row, label: str) -> tuple[str | None, tuple[float, float] | None]:
@@ -73,9 +74,9 @@ class VideoFiles:
         return self._find(video, row, label), row.segment
 
     def _find(self, video: str, row: Row, label: str) -> str | None:
-        if os.path.exists(os.path.join(self._root, video)):
-            return video
-        stem = _normal(media_stem(video))
+        if (name := self._stored.find(video)) is not None:
+            return name
+        stem = normal(media_stem(video))
         for form in (stem, f"v_{stem}", stem.removeprefix("v_")):
             if found := self._choose(self._by_stem.get(form, []), video, row, label):
                 return found
@@ -119,7 +120,11 @@ class _ClassNumbers:
         self._folded = {name: numbers[0] for name, numbers in same.items() if len(numbers) == 1}
 
     def number(self, label: str | int, where: str) -> int:
-        number = label if isinstance(label, int) else self._exact.get(label, self._folded.get(folded(label)))
+        number = (
+            label
+            if isinstance(label, int)
+            else self._exact.get(normal(label), self._folded.get(folded(label)))
+        )
         if number is None or not 0 <= number < len(self._classes):
             raise UserError(
                 f"{where}: label {label!r} is not a class: {label_choices(str(label), self._classes)}"
@@ -133,8 +138,4 @@ def folded(name: str) -> str:
     >>> folded("Playing_Drums"), folded("massaging person's head")
     ('playingdrums', 'massagingpersonshead')
     """
-    return "".join(filter(str.isalnum, _normal(name).casefold()))
-
-
-def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    return "".join(filter(str.isalnum, normal(name).casefold()))

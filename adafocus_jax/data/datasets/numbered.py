@@ -12,8 +12,8 @@ from adafocus_jax.data.datasets.files import (
     read_json,
     split_of,
 )
+from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Annotations, Row, Source
-from adafocus_jax.data.list_files import read_lines
 from adafocus_jax.errors import UserError
 
 

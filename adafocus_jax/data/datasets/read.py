@@ -25,18 +25,18 @@ def read_dataset(
     Where a data set has labels for a train and a test part alone, the test part is the split ``val``.
 
     Args:
-        name: one of :data:`DATASETS`.
-        videos: the folder of videos.
-        annotations: the folder of annotation files, or the one file: the official ones, or else the lists of the
-            authors' code (see :func:`~adafocus_jax.data.datasets.lists.read_lists`). A class file there fixes the
-            numbers of classes. None: the folders are the annotation.
-        options: for the reader of the data set: ``trim`` (activitynet, kinetics400, mini_kinetics), ``val_fraction``
-            (violence, mri, custom), ``classes_file`` and ``val_src`` (custom). None: not given. Any takes ``seed``,
-            by which ``val_fraction`` draws.
+      name: one of ``DATASETS``.
+      videos: the folder of videos.
+      annotations: the folder of annotation files, or the one file: the official ones, or else the lists of the
+        authors' code (see ``read_lists``). A class file there fixes the
+        numbers of classes. None: the folders are the annotation.
+      options: for the reader of the data set: ``trim`` (activitynet, kinetics400, mini_kinetics), ``val_fraction``
+        (violence, mri, custom), ``classes_file`` and ``val_src`` (custom). None: not given. Any takes ``seed``,
+        by which ``val_fraction`` draws, and ``columns``, of lists.
 
     Raises:
-        UserError: an unknown data set or option; files that are missing or of another form; another number of classes
-            than the data set has; a label that is no class; a path that leads out of ``videos``; no video at all.
+      UserError: an unknown data set or option; files that are missing or of another form; another number of classes
+        than the data set has; a label that is no class; a path that leads out of ``videos``; no video at all.
     """
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
@@ -60,16 +60,21 @@ def read_dataset(
 
 def _read(spec: DatasetSpec, source: Source, options: Mapping[str, Any]) -> Annotations:
     known = [name for name in inspect.signature(spec.read).parameters if name != "source"]
-    if unknown := sorted(set(options) - {*known, "seed"}):
+    if unknown := sorted(set(options) - {*known, "seed", "columns"}):
         raise UserError(f"{spec.name} has no option {unknown[0]}: it has {', '.join(known) or 'none'}")
     found = spec.read(source, **{name: value for name, value in options.items() if name in known})
     if found is not None:
+        if "columns" in set(options) - set(known):
+            raise UserError(
+                f"columns={','.join(options['columns'])} goes with lists, not with {spec.files}: drop it"
+            )
         return found
     if source.annotations is None:
-        raise UserError(f"{spec.name} needs its annotation files: give --annotations DIR with {spec.files}")
-    if (lists := read_lists(source, spec)) is None:
+        raise UserError(f"{spec.name} needs its annotation files: give annotations=DIR with {spec.files}")
+    columns = options.get("columns")
+    if (lists := read_lists(source, spec, columns)) is None:
         raise UserError(f"{source.annotations} holds neither {spec.files} nor lists such as train_split.txt")
-    if unused := sorted(set(options) - {"seed"}):
+    if unused := sorted(set(options) - {"seed", "columns"}):
         raise UserError(f"option {unused[0]} goes with {spec.files}, not with lists: drop it")
     return lists
 

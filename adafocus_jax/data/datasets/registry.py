@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+
 from adafocus_jax.data.datasets import folders, numbered, twentybn, youtube
 from adafocus_jax.data.datasets.spec import DatasetSpec
+from adafocus_jax.errors import UserError
 
 _SOMETHING = """@inproceedings{goyal2017something,
   title={The "Something Something" Video Database for Learning and Evaluating Visual Common Sense},
@@ -26,6 +30,7 @@ _SPECS = (
         homepage="http://activity-net.org",
         files="activity_net.v1-3.min.json",
         read=youtube.read_activitynet,
+        fps=4.0,  # minutes long
     ),
     DatasetSpec(
         name="fcvid",
@@ -43,6 +48,7 @@ _SPECS = (
         homepage="https://fvl.fudan.edu.cn/dataset/fcvid/list.htm",
         files="FCVID_VideoName_TrainTestSplit.txt and FCVID_Label.txt",
         read=numbered.read_fcvid,
+        fps=4.0,  # minutes long
     ),
     DatasetSpec(
         name="mini_kinetics",
@@ -72,6 +78,7 @@ _SPECS = (
         homepage="https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
         files="something-something-v1-labels.csv, -train.csv and -validation.csv",
         read=twentybn.read_semicolons,
+        fps=12.0,  # the rate of their frames
     ),
     DatasetSpec(
         name="something_v2",
@@ -85,6 +92,7 @@ _SPECS = (
         homepage="https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
         files="something-something-v2-labels.json, -train.json and -validation.json",
         read=twentybn.read_templates,
+        fps=12.0,  # the rate of their frames
     ),
     DatasetSpec(
         name="jester",
@@ -101,6 +109,7 @@ _SPECS = (
         homepage="https://www.qualcomm.com/developer/software/jester-dataset",
         files="jester-v1-labels.csv, -train.csv and -validation.csv",
         read=twentybn.read_semicolons,
+        fps=12.0,  # the rate of their frames
     ),
     DatasetSpec(
         name="kinetics400",
@@ -133,12 +142,13 @@ _SPECS = (
         homepage="http://www.svcl.ucsd.edu/projects/resound/dataset.html",
         files="Diving48_vocab.json, Diving48_V2_train.json and Diving48_V2_test.json",
         read=numbered.read_diving48,
+        fps=16.0,  # what counts is over in seconds
     ),
     DatasetSpec(
         name="mri",
         title="brain MRI volumes",
         num_classes=None,
-        metric="top1",
+        metric="mAP",  # diagnoses are unbalanced
         max_labels=1,
         flip=False,
         relabel=False,
@@ -146,6 +156,7 @@ _SPECS = (
         homepage="https://nifti.nimh.nih.gov",
         files="a CSV file with the head path,label,patient,split",
         read=folders.read_mri,
+        fps=None,  # all slices
     ),
     DatasetSpec(
         name="violence",
@@ -181,3 +192,32 @@ _SPECS = (
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 """The data sets by name."""
+
+
+def register_dataset(spec: DatasetSpec) -> DatasetSpec:
+    """Adds a data set: ``adafocus prepare NAME`` and ``base_config(dataset=NAME)`` know it from then on.
+
+    Raises:
+      UserError: another one has the name, or it does not serve as part of file names.
+    """
+    if not re.fullmatch("[a-z][a-z0-9_]*", spec.name):
+        raise UserError(f"data set {spec.name!r}: give a name of small letters, digits and underscores")
+    known = DATASETS.get(spec.name)
+    # A module may be run twice, as a config file and as a plugin.
+    if known is not None and (known.title, known.read.__qualname__) != (spec.title, spec.read.__qualname__):
+        raise UserError(f"there is a data set {spec.name!r} already ({known.title}): choose another name")
+    DATASETS[spec.name] = spec
+    return spec
+
+
+def dataset_spec(name: str) -> DatasetSpec:
+    """The data set of that name.
+
+    Raises:
+      UserError: there is none.
+    """
+    if name not in DATASETS:
+        close = difflib.get_close_matches(name, DATASETS, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(DATASETS)}"
+        raise UserError(f"unknown data set {name!r}: {hint}")
+    return DATASETS[name]

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from adafocus_jax.data.annotations import Entry
+from adafocus_jax.data.datasets.entry import Entry
+
+DEFAULT_FPS = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,11 @@ class Annotations:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """The facts of a data set, and how its annotations are read."""
+    """The facts of a data set, and how its annotations are read.
+
+    ``register_dataset`` makes one known to ``adafocus prepare``; records keep ``metric``, ``flip`` and ``relabel``, and
+    settings that a config leaves open take them from there.
+    """
 
     name: str
     title: str
@@ -63,7 +69,7 @@ class DatasetSpec:
     flip: bool
     """Whether a mirrored video is of the same classes."""
     relabel: bool
-    """Whether a mirrored video is of the classes that :func:`~adafocus_jax.data.annotations.mirrored_labels` gives."""
+    """Whether a mirrored video is of the classes that ``mirrored_labels`` gives."""
     citation: str
     """BibTeX; empty for data of one's own."""
     homepage: str
@@ -71,6 +77,13 @@ class DatasetSpec:
     """What the official annotation files are called, for messages."""
     read: Callable[..., Annotations | None]
     """``read(source, **options)``; None where the official files are not there, so that lists may be."""
+    fps: float | None = DEFAULT_FPS
+    """The highest frame rate to store, in frames per second; None keeps all frames."""
+
+    @property
+    def traits(self) -> dict[str, str | bool]:
+        """What records keep of these facts."""
+        return {"metric": self.metric, "flip": self.flip, "relabel": self.relabel}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from adafocus_jax.data.datasets.files import (
     official_form,
     read_json,
 )
+from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Annotations, Row, Source
-from adafocus_jax.data.list_files import read_lines
 
 
 def read_semicolons(source: Source) -> Annotations | None:

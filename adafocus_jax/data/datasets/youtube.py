@@ -15,8 +15,8 @@ from adafocus_jax.data.datasets.files import (
     read_json,
     split_of,
 )
+from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Annotations, Row, Source
-from adafocus_jax.data.list_files import read_lines
 from adafocus_jax.errors import UserError
 
 
@@ -27,8 +27,8 @@ def read_activitynet(source: Source, *, trim: bool = False) -> Annotations | Non
     seconds. Videos are called ``v_ID.mp4``, or by the id alone. Classes are in alphabetical order.
 
     Args:
-        source: with the file. Videos of the testing subset have no labels, and are left out.
-        trim: one entry per annotated segment; by default one per video, with all its classes, as in the paper.
+      source: with the file. Videos of the testing subset have no labels, and are left out.
+      trim: one entry per annotated segment; by default one per video, with all its classes, as in the paper.
     """
     file = find_file(source, r"activity_?net.*\.json")
     if file is None:
@@ -56,8 +56,8 @@ def read_kinetics(source: Source, *, trim: bool = True) -> Annotations | None:
     CVD Foundation do, or ``ID_12`` as TSM does. Classes are in alphabetical order.
 
     Args:
-        source: with the files. Videos without label (of some test files) are left out.
-        trim: cut the segment out of a file that is called by the id alone; False: such a file is the clip itself.
+      source: with the files. Videos without label (of some test files) are left out.
+      trim: cut the segment out of a file that is called by the id alone; False: such a file is the clip itself.
     """
     rows = _kinetics_rows(source, trim)
     return Annotations(find_classes(source) or _label_names(rows), rows) if rows else None
@@ -70,8 +70,8 @@ def read_mini_kinetics(source: Source, *, trim: bool = True) -> Annotations | No
     the Kinetics files are taken to be of the subset already. Classes are in alphabetical order.
 
     Args:
-        source: with the files.
-        trim: as for :func:`read_kinetics`.
+      source: with the files.
+      trim: as for ``read_kinetics``.
     """
     rows = _kinetics_rows(source, trim)
     lists = [path for path in source.files if "ytid" in path.name.lower()]

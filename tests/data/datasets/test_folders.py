@@ -43,7 +43,7 @@ def test_mri_table(made):
     table = made.read("mri")
     assert made.found(table) == {"train": [("1.nii", (0,)), ("3.nii", (0,))], "val": [("2.nii.gz", (1,))]}
     assert table.missing == {"train": ["4.nii"]}
-    with pytest.raises(UserError, match="is of the split test already: drop --val-fraction"):
+    with pytest.raises(UserError, match="is of the split test already: drop `val_fraction`"):
         made.read("mri", val_fraction=0.5)
     made.write(scans__csv=head + "1.nii,ill,p1,train\n2,ill,p1,val")
     with pytest.raises(UserError, match="line 3: patient p1 is in two splits, train and val"):

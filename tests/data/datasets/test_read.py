@@ -18,7 +18,7 @@ def test_the_registry_states_the_facts():
         "jester": (27, "top1", 1),
         "kinetics400": (400, "top1", 1),
         "diving48": (48, "top1", 1),
-        "mri": (None, "top1", 1),
+        "mri": (None, "mAP", 1),
         "violence": (2, "top1", 1),
         "custom": (None, "top1", 3),
     }
@@ -75,7 +75,7 @@ def test_calls_that_do_not_fit(made):
         read_dataset("jester", made.videos, trim=True)
     with pytest.raises(UserError, match="activitynet has no option val_src: it has trim"):
         read_dataset("activitynet", made.videos, val_src="x", seed=1)
-    with pytest.raises(UserError, match="needs its annotation files: give --annotations DIR with jester-v1"):
+    with pytest.raises(UserError, match="needs its annotation files: give annotations=DIR with jester-v1"):
         read_dataset("jester", made.videos)
     with pytest.raises(UserError, match="no such folder of videos"):
         read_dataset("jester", made.videos / "no")

@@ -1,0 +1,89 @@
+"""Files behind an address, such as ``gs://bucket/name``, through fsspec; and where copies of them are kept."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adafocus_jax.errors import UserError
+from adafocus_jax.io import is_remote
+
+_WAITS_SEC = (0.5, 1.5, 4.5)
+"""Between one attempt to fetch a file and the next."""
+_PACKAGES = {
+    **dict.fromkeys(("gs", "gcs"), "'adafocus_jax[gs]'"),
+    **dict.fromkeys(("s3", "s3a"), "'adafocus_jax[s3]'"),
+    **dict.fromkeys(("http", "https"), "aiohttp requests"),
+}
+
+
+def absolute(path: str) -> str:
+    """The absolute path; an address, or nothing, as it is."""
+    return path if not path or is_remote(path) else os.path.abspath(path)
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where shards of remote records are kept, and how much of them."""
+
+    folder: str = ""
+    """Empty: ``adafocus_jax`` in the user's cache folder. May be shared by runs and data sets."""
+    limit_gb: float = 50.0
+    """Of all shards in the folder, in 10⁹ bytes; those that are just being fetched come on top."""
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(self.folder).expanduser() if self.folder else Path(home, "adafocus_jax")
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch_file(url: str, path: Path, checksum: str | None) -> None:
+    """Copies a remote file to ``path``; tries again where that fails or the SHA-256 is another.
+
+    Raises:
+      UserError: there is no such file, no package for such addresses, no room, or it fails again and again.
+    """
+    filesystem, remote = _filesystem(url)
+    for wait_sec in (*_WAITS_SEC, None):
+        try:
+            filesystem.get_file(remote, str(path))
+            if checksum in (None, file_checksum(path)):
+                return
+            reason = "is not what prepare wrote: its checksum differs; copy the records there again"
+        except (FileNotFoundError, PermissionError) as error:
+            what = "is missing" if isinstance(error, FileNotFoundError) else "may not be read"
+            raise UserError(f"{url} {what}: {error}; check the address and the rights") from error
+        except Exception as error:  # Every kind of storage has network errors of its own.
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(
+                    f"no room for {url} in {path.parent}: set data.cache_dir, or less data.cache_gb"
+                ) from error
+            reason = f"does not come: {type(error).__name__}: {error}; check the network, and start again"
+        if wait_sec is not None:
+            time.sleep(wait_sec)
+    raise UserError(f"{url}, fetched {len(_WAITS_SEC) + 1} times, {reason}")
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    import fsspec  # Those who read local files do not wait for it.
+
+    scheme = url.partition(":")[0].lower()
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        package = _PACKAGES.get(scheme, f"what fsspec asks for ({error})")
+        raise UserError(f"{scheme}:// needs another package: pip install {package}") from error
+    except ValueError as error:
+        raise UserError(f"{url} cannot be read, {error}: give a folder, gs://… or s3://…") from error

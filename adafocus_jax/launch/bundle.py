@@ -1,0 +1,63 @@
+"""The code of a run as one file: the commit, with what is changed in the working tree on top."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from adafocus_jax.errors import UserError
+
+MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A tarball that unpacks to the repository's files."""
+
+    data: bytes
+    commit: str
+    """The commit, with ``+diff`` where the working tree differs."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of ``data``."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def make_bundle(repository: Path) -> Bundle:
+    """Bundles the files that git tracks or would (not ignored), as they are now: equal trees give equal bytes.
+
+    Raises:
+      UserError: no repository, or more than ``MAX_BYTES``.
+    """
+    names = _git(repository, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+    commit = _git(repository, "rev-parse", "HEAD").strip()
+    changed = bool(_git(repository, "status", "--porcelain").strip())
+    data = io.BytesIO()
+    # Without compression: its bytes differ from version to version, and code is small.
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted(filter(None, names)):
+            path = repository / name
+            if path.is_symlink() or path.is_file():
+                entry = tar.gettarinfo(path, arcname=name)
+                entry.uid = entry.gid = entry.mtime = 0
+                entry.uname = entry.gname = ""
+                entry.mode = 0o755 if entry.mode & 0o100 else 0o644
+                with open(path, "rb") as file:
+                    tar.addfile(entry, file if entry.isfile() else None)
+    if data.tell() > MAX_BYTES:
+        raise UserError(
+            f"the code in {repository} is {data.tell() >> 20} MiB, more than {MAX_BYTES >> 20}: have git ignore data"
+        )
+    return Bundle(data.getvalue(), commit + ("+diff" if changed else ""))
+
+
+def _git(repository: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", repository, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{repository} is no git repository that reads: {' '.join(done.stderr.split())}")
+    return done.stdout

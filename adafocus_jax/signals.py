@@ -1,0 +1,63 @@
+"""SIGTERM and SIGINT end a command within seconds, also while a compiler or another library holds the main thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+_deferred = threading.Event()
+
+
+@contextmanager
+def ending_on_signals(name: str) -> Iterator[None]:
+    """In the block the first SIGTERM or SIGINT ends this process with status 128 + its number, unless ``deferred``.
+
+    Python runs signal handlers in the main thread and between two bytecodes, which is minutes late while XLA compiles;
+    so a separate thread is notified. Outside the main thread, where Python handles no signals, this does nothing.
+
+    Args:
+      name: of the command, for the line on standard error that says so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received, sent = os.pipe()
+    os.set_blocking(sent, False)
+    previous = {number: signal.signal(number, _ignore) for number in NUMBERS}
+    before = signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
+    threading.Thread(target=_end, args=(name, received), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(sent)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """In the block signals are left to the handlers that the block itself installs."""
+    _deferred.set()
+    try:
+        yield
+    finally:
+        _deferred.clear()
+
+
+def _ignore(number: int, frame: object) -> None:
+    """A handler in Python has to exist; the thread does the work."""
+
+
+def _end(name: str, received: int) -> None:
+    while numbers := os.read(received, 1):
+        if numbers[0] in NUMBERS and not _deferred.is_set():
+            print(f"{name}: ended by {signal.Signals(numbers[0]).name}", file=sys.stderr, flush=True)
+            os._exit(128 + numbers[0])
+    os.close(received)
