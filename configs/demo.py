@@ -16,7 +16,9 @@ def get_config() -> ConfigDict:
     config.data.resize = 96
     config.data.scales = (1.0,)  # whole frames: the stripes that tell the classes apart are 4 px wide
     config.loss.weights.norm = 0.0  # the side limits of the tiny model keep boxes small already
-    config.loss.weights.kl = 0.03  # more, and the weights go back to uniform once the glance knows every colour
+    config.loss.weights.kl = (
+        0.03  # more, and the weights go back to uniform once the glance knows every colour
+    )
     config.optimizer.lr = 0.05
     config.optimizer.reference_batch_size = 16
     config.optimizer.weight_decay = 1e-4
