@@ -31,4 +31,4 @@ for dtype in (torch.float32, torch.bfloat16):
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - begin)
     rate = count / sorted(times[2:])[len(times[2:]) // 2]
-    print(f"pytorch {torch.__version__} eager {name} {dtype} batch {count}: {rate:.0f} videos/s", flush=True)
+    print(f"pytorch {torch.__version__} eager {name} {dtype} batch {count}: {rate:.4g} videos/s", flush=True)
