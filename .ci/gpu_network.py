@@ -1,4 +1,4 @@
-"""Videos per second of a model's full forward pass on one device, all exits, random weights: gpu_network.py MODEL BATCH."""
+"""Videos per second of a model's full forward pass, all exits, random weights: gpu_network.py MODEL BATCH."""
 
 import sys
 import time
@@ -18,7 +18,8 @@ for dtype in ("bfloat16", "float32"):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (count, model.num_candidates, *shape), np.uint8)
     glance = frames[:, : model.num_glance] if model.num_separate_glance else None
-    variables, batch = jax.device_put((init_variables(model, jax.random.key(0)), VideoBatch(frames=frames, glance=glance)))
+    batch = VideoBatch(frames=frames, glance=glance)
+    variables, batch = jax.device_put((init_variables(model, jax.random.key(0)), batch))
     run = jax.jit(lambda variables, batch, model=model: model.apply(variables, batch).logits)
     jax.block_until_ready(run(variables, batch))
     times = []
@@ -26,4 +27,7 @@ for dtype in ("bfloat16", "float32"):
         begin = time.perf_counter()
         jax.block_until_ready(run(variables, batch))
         times.append(time.perf_counter() - begin)
-    print(f"jax {jax.__version__} {name} {dtype} batch {count}: {count / np.median(times):.4g} videos/s", flush=True)
+    print(
+        f"jax {jax.__version__} {name} {dtype} batch {count}: {count / np.median(times):.4g} videos/s",
+        flush=True,
+    )
