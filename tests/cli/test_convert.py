@@ -103,6 +103,12 @@ def test_what_the_head_of_x3d_lacks_is_initialised_anew(convert, tmp_path):
         assert params[head]["logits"]["kernel"].shape == (32, 7)
 
 
+def complaints(text: str) -> list[str]:
+    """The lines with which the command refuses; beside them it may say what it has read."""
+    assert "Traceback" not in text
+    return [line for line in text.splitlines() if line.startswith("adafocus convert: ")]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -125,16 +131,17 @@ def test_what_the_head_of_x3d_lacks_is_initialised_anew(convert, tmp_path):
 def test_a_mistake_is_one_line_and_leaves_nothing(convert, theirs, tmp_path, words, message):
     status, text = convert(theirs, tmp_path / "ours", *words)
     assert status == 2
-    assert message in text
-    assert text.count("\n") == 1
+    (complaint,) = complaints(text)
+    assert message in complaint
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.pth.tar"]
 
 
 def test_a_truncated_file_leaves_nothing(convert, theirs, tmp_path):
     theirs.write_bytes(theirs.read_bytes()[:5000])
     status, text = convert(theirs, tmp_path / "ours", *TINY)
-    assert (status, text.count("\n")) == (2, 1)
-    assert "damaged" in text
+    assert status == 2
+    (complaint,) = complaints(text)
+    assert "damaged" in complaint
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.pth.tar"]
 
 
@@ -143,8 +150,7 @@ def test_a_failed_write_leaves_nothing(theirs, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("adafocus_jax.config.pytorch.Checkpoints.save", full)
-    with pytest.raises(OSError, match="No space"):
-        main(["convert", str(theirs), str(tmp_path / "ours"), *TINY])
+    assert main(["convert", str(theirs), str(tmp_path / "ours"), *TINY]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.pth.tar"]
 
 
