@@ -68,7 +68,12 @@ def _select(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], resu
     which, *cases = inputs
     if specs[0].dtype != np.bool_ or len(cases) != 2:
         raise UntranslatableError("the JAX primitive 'select_n' is known of two cases alone")
-    name = g.op("Where", which.name, cases[1].name, cases[0].name)[0]
+    no, yes = (case.name for case in cases)
+    if results[0].dtype == np.bool_:  # ONNX Runtime has no Where of booleans
+        name = g.op("And", which.name, yes)[0]
+        name = g.op("Or", name, g.op("And", g.op("Not", which.name)[0], no)[0])[0]
+    else:
+        name = g.op("Where", which.name, yes, no)[0]
     return [Value(name, _same_shape(inputs, results[0]))]
 
 
