@@ -91,6 +91,9 @@ def writing(
     try:
         yield partial
         commit(partial, path, overwrite=overwrite, durable=durable)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say of what
+        raise
     finally:
         _remove(partial)
 

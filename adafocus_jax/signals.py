@@ -18,8 +18,8 @@ _deferred = threading.Event()
 def ending_on_signals(name: str) -> Iterator[None]:
     """In the block the first SIGTERM or SIGINT ends this process with status 128 + its number, unless ``deferred``.
 
-    Python runs handlers in the main thread, and only between two of its instructions: minutes late where XLA compiles.
-    So a thread of its own is told. Outside the main thread, where Python handles no signals, this changes nothing.
+    Python runs signal handlers in the main thread and between two bytecodes, which is minutes late while XLA compiles;
+    so a separate thread is notified. Outside the main thread, where Python handles no signals, this does nothing.
 
     Args:
       name: of the command, for the line on standard error that says so.
@@ -27,10 +27,10 @@ def ending_on_signals(name: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    received, told = os.pipe()
-    os.set_blocking(told, False)
+    received, sent = os.pipe()
+    os.set_blocking(sent, False)
     previous = {number: signal.signal(number, _ignore) for number in NUMBERS}
-    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
     threading.Thread(target=_end, args=(name, received), daemon=True).start()
     try:
         yield
@@ -38,7 +38,7 @@ def ending_on_signals(name: str) -> Iterator[None]:
         signal.set_wakeup_fd(before)
         for number, handler in previous.items():
             signal.signal(number, handler)
-        os.close(told)
+        os.close(sent)
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def deferred() -> Iterator[None]:
 
 
 def _ignore(number: int, frame: object) -> None:
-    """For Python; what is to be done is done by the thread."""
+    """A handler in Python has to exist; the thread does the work."""
 
 
 def _end(name: str, received: int) -> None:

@@ -170,6 +170,8 @@ class VideoPrediction:
     """``[N]`` float: when each candidate stands in the video, in seconds."""
     frames: np.ndarray | None = None
     """``[N, H, W, 3]`` uint8: the candidates as the model saw them; None where they were not asked for."""
+    segment_sec: tuple[float, float] | None = None
+    """Start and end of the stretch of the video that this is a prediction of; None: all of it."""
     seconds: float = math.nan
     """From the moment its pixels were asked for to the prediction, waiting for other videos included."""
     error: str | None = None

@@ -49,11 +49,12 @@ def jit_as_for_use() -> Callable[..., Callable[..., object]]:
 
 
 @pytest.fixture(autouse=True)
-def _keep_the_cache() -> Iterator[None]:
-    """Commands choose a folder for compiled programs, or none; not for the tests that follow."""
+def _compile_as_before() -> Iterator[None]:
+    """A command that chooses where compiled programs are kept, or how they are compiled, chooses it for itself."""
     folder = jax.config.jax_compilation_cache_dir
     yield
     jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import tarfile
 from pathlib import Path
 
 import cv2
-import jax
 import numpy as np
 import pytest
 
@@ -30,12 +29,10 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from adafocus_jax.evaluate.evaluators import register_evaluator
-from adafocus_jax.losses import register_loss_term
+from adafocus_jax import register_evaluator, register_loss_term, register_optimizer
+from adafocus_jax.models import register_encoder, register_head
 from adafocus_jax.models.heads import LinearHead
 from adafocus_jax.models.layers import Conv, pool_frames
-from adafocus_jax.models.registry import ENCODERS, HEADS
-from adafocus_jax.train import register_optimizer
 
 with open(os.environ["PLUGIN_LOG"], "a") as log:
     print(os.getpid(), file=log)
@@ -61,8 +58,8 @@ class CosineHead(LinearHead):
         return super().__call__(features, keys, train)
 
 
-ENCODERS["patches"] = Patches
-HEADS["cosine"] = CosineHead
+register_encoder("patches", Patches)
+register_head("cosine", CosineHead)
 register_loss_term("logit_norm", lambda out, labels: jnp.square(out.logits).mean(axis=-1))
 register_optimizer("clipped_lion", lambda learning_rate, weight_decay, b1=0.9: optax.chain(
     optax.clip(1.0), optax.lion(learning_rate, b1, weight_decay=weight_decay)))
@@ -124,11 +121,9 @@ def fresh(job, monkeypatch) -> Path:
     """This process knows nothing of the plugin, but where it lies."""
     monkeypatch.setenv("PLUGIN_LOG", str(job / "log"))
     monkeypatch.syspath_prepend(job / "plugins")
-    jax.config.update("jax_disable_most_optimizations", True)
     forget()
     yield job
     forget()
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_training_ends_evaluated_by_the_plugin_and_saves_its_name(job):

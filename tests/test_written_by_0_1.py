@@ -18,13 +18,6 @@ from adafocus_jax.errors import UserError
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
     """``records/`` and ``run/``, of two steps."""

@@ -23,6 +23,7 @@ from adafocus_jax.checkpoint.rules import (
     pretrained_heads,
     release_names,
 )
+from adafocus_jax.checkpoint.torch_files import unwrap_names
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import variable_shapes
 
@@ -51,8 +52,8 @@ def convert_state_dict(
     """Variables of ``model`` from a PyTorch state dict.
 
     A whole model takes the names of the authors' release, an encoder those of torchvision, timm, TSM or SlowFast,
-    whichever fit best; all may begin with ``module.``. Ignored entries (batch-norm counters, ImageNet classifiers) are
-    logged.
+    whichever fit best; all may have those of wrappers before them. Ignored entries (batch-norm counters, ImageNet
+    classifiers) are logged.
 
     Args:
       state_dict: name to array, or whatever ``np.asarray`` takes.
@@ -68,7 +69,7 @@ def convert_state_dict(
     Raises:
       UserError: a name is missing or left over, or a shape differs; the first of each are listed.
     """
-    tensors = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    tensors = unwrap_names(state_dict)
     everything = shapes = _shapes(model)
     if part is not None:
         _require_part(model, part)
@@ -116,7 +117,7 @@ def count_classes(state_dict: Mapping[str, Any]) -> int | None:
     >>> count_classes({"module.conv1.weight": np.zeros((8, 3, 3, 3)), "module.fc.bias": np.zeros(10)})
     10
     """
-    biases = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    biases = unwrap_names(state_dict)
     return next((len(biases[f"{head}.bias"]) for head in HEADS if f"{head}.bias" in biases), None)
 
 

@@ -85,7 +85,11 @@ class Checkpoints:
         if jax.process_index() == 0 and not (
             step_numbers(self.folder) and read_config(self.folder) == config
         ):
-            write_json(self.folder / CONFIG_FILE, config)
+            try:
+                write_json(self.folder / CONFIG_FILE, config)
+            except OSError:
+                self._manager.close()
+                raise
 
     def save(self, step: int, state: Any) -> None:
         """Writes ``state`` (NumPy arrays) in the background; returns when it need not stay as it is.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import re
 import warnings
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,13 @@ import numpy as np
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import StrPath, writing
 
+log = logging.getLogger(__name__)
+
 CONTAINERS = ("state_dict", "model_state", "model")
 """Keys under which checkpoints keep the weights: the authors and TSM, SlowFast, torchvision's training scripts."""
 SAFETENSORS = ".safetensors"
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""What data parallelism, ``torch.compile`` and other wrappers put in front of the names of what they wrap."""
 DTYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
 """Dtypes of safetensors by their names."""
@@ -27,6 +33,8 @@ DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
 def read_state_dict(path: StrPath) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint by name. Nothing in the file is executed. All but safetensors needs PyTorch.
 
+    Names come without those of wrappers (``unwrap_names``), and the log says which were there.
+
     Raises:
       UserError: no such file, PyTorch is not installed, the file is damaged, needs code to be loaded, or holds no
         state dict.
@@ -34,7 +42,37 @@ def read_state_dict(path: StrPath) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no such checkpoint file: {path}")
-    return _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
+    tensors = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
+    unwrapped = unwrap_names(tensors)
+    if found := sorted(
+        {part for name in tensors.keys() - unwrapped for part in name.split(".") if part in WRAPPERS}
+    ):
+        log.info(
+            "%s: names are read without those of wrappers: %s", path, ", ".join(f"{part}." for part in found)
+        )
+    return unwrapped
+
+
+def unwrap_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors under the names that they have without ``WRAPPERS``, in front and, for private names, anywhere.
+
+    Raises:
+      UserError: two get the same name.
+
+    >>> list(unwrap_names({"module._orig_mod.conv1.weight": 0, "layer1._checkpoint_wrapped_module.0.weight": 0}))
+    ['conv1.weight', 'layer1.0.weight']
+    """
+    named: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        parts = [part for part in name.split(".") if part not in WRAPPERS[1:]]
+        while len(parts) > 1 and parts[0] in WRAPPERS:
+            parts.pop(0)
+        if (short := ".".join(parts)) in named:
+            raise UserError(
+                f"{name} is there twice, with and without the name of a wrapper: keep one of them"
+            )
+        named[short] = tensor
+    return named
 
 
 def write_state_dict(path: StrPath, tensors: Mapping[str, np.ndarray]) -> None:
@@ -58,7 +96,8 @@ def _import_torch() -> Any:
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     torch = _import_torch()
     scalar = np.float64(0).__reduce__()[0]  # the best accuracy is often saved as a number of NumPy
-    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype]
+    # The flags, of which torchvision's and timm's training scripts keep a Namespace, are data alone.
+    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, Namespace]
     harmless += [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):

@@ -10,6 +10,7 @@ from adafocus_jax.cli.output import add_output_arguments
 
 BENCHMARKS = {
     "data": "data loading: clips per second and core, against Pillow and the bare video decoder",
+    "inference": "inference: videos per second and latency, without early exit and at several budgets",
     "train": "training: time to the first step with an empty and a warm compilation cache, then throughput",
 }
 """Benchmark to one-line help. Each is a module ``benchmark_WHAT`` with ``add_arguments(parser)`` and ``run(args)``."""

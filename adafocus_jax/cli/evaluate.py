@@ -19,7 +19,7 @@ from adafocus_jax.io import progress, writing
 from adafocus_jax.predict.loading import add_checkpoint_arguments, load_model
 from adafocus_jax.visualize.curves import Series, accuracy_cost
 from adafocus_jax.visualize.files import write_png
-from adafocus_jax.visualize.run import EVALUATION_FOLDER, write_figures
+from adafocus_jax.visualize.run import EVALUATION_FOLDER, PREDICTIONS_FILE, write_figures
 
 _DESCRIPTION = """\
 Scores a checkpoint on a split: top-1, top-5, mAP, and the metric that it was trained for at every exit.
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     figures = {"split": args.split, "crops": args.crops, "num_candidates": trained.spec.num_candidates}
     figures |= {"videos": len(found.index), "step": trained.checkpoint.step}
     figures |= evaluator.scores(found, metric, trained.checkpoint.config["train"]["evaluators"])
-    with writing(out / "predictions.npz") as partial, open(partial, "wb") as file:
+    with writing(out / PREDICTIONS_FILE) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **vars(found))
     _print_scores(figures, metric)
     if args.controls:

@@ -21,24 +21,28 @@ def status_of(
     One of several processes that fails ends here and now. Else JAX would have it wait for the others, who wait for it
     in the next step, until all are aborted.
     """
+    caught: BaseException
     try:
         return work()
     except UserError as error:
-        status, message = 2, in_flags(str(error), flags or {})
+        caught, status, message = error, 2, in_flags(str(error), flags or {})
     except ProcessLostError as error:
-        status, message = _TRY_AGAIN, str(error)
-    except KeyboardInterrupt:
-        status, message = 130, "interrupted"
+        caught, status, message = error, _TRY_AGAIN, str(error)
+    except KeyboardInterrupt as error:
+        caught, status, message = error, 130, "interrupted"
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:
+    except OSError as error:  # a full disk, a folder that is not ours to read, too many open files
+        path = f"{error.filename}: " if error.filename else ""
+        caught, status, message = error, 2, f"{path}{error.strerror or error} (--debug shows where)"
+    except Exception as error:
         if not _is_one_of_several():
             raise
-        status, message = 1, "failed"
+        caught, status, message = error, 1, "failed"
         debug = True
     if debug:
-        traceback.print_exc()
+        traceback.print_exception(caught)
     print(f"{name}: {message}", file=sys.stderr)
     if _is_one_of_several():
         sys.stdout.flush()

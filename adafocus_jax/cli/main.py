@@ -85,6 +85,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, 2 for a user error (reported in one line on standard error), or its own status."""
     keep_freed_memory()
+    if sys.stdout is sys.__stdout__:  # Names of files are printed with the bytes that they have.
+        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     args = parse(list(sys.argv[1:] if argv is None else argv))
     # force: absl, which configs import, has installed a handler of its own.
     handler = logging.StreamHandler(sys.stderr)
@@ -109,9 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _cache_compilation(wanted: bool) -> None:
     """Keeps compiled programs in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says."""
-    if "jax" not in sys.modules:  # the command compiles nothing
+    if (jax := sys.modules.get("jax")) is None:  # the command compiles nothing
         return
-    jax = sys.modules["jax"]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = jax.config.jax_compilation_cache_dir or os.path.join(cache, "adafocus_jax")
     jax.config.update("jax_compilation_cache_dir", folder if wanted else None)

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
-import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
-from adafocus_jax.checkpoint import checkpoint_folder
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import BUDGET_FRAC, CRITERIA
 from adafocus_jax.errors import UserError
-from adafocus_jax.evaluate.exits import stored_policies
 from adafocus_jax.io import progress
+from adafocus_jax.predict.exit_policy import default_budget
 from adafocus_jax.predict.inputs import STANDARD_INPUT, expand_videos
 from adafocus_jax.predict.loading import add_checkpoint_arguments
 from adafocus_jax.predict.predictor import Predictor
-from adafocus_jax.predict.results import as_entry, as_text
+from adafocus_jax.predict.results import as_entry, as_text, csv_rows, json_lines
 from adafocus_jax.visualize.pictures import PictureFolder
 
 log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
-Classifies videos with a trained checkpoint. Each video gets a line as soon as it is done; one that does not read does
-not stop the others, and the command then ends with status 1.
+Classifies videos with a trained checkpoint, a line for each as soon as it is done. One that does not read does not stop
+the others; the command then ends with status 1.
 
 VIDEO is a video file, a folder of frames, a NIfTI volume, a folder of any of these, a pattern (quoted), @FILE (a text
-file with a path per line), or - (such lines from standard input). --jsonl writes a JSON object per video: video, top,
-exit, gflops, frames (numbers of the focus frames), seconds (their times), boxes (top, left, height, width in pixels of
-the square frame that the model sees), ms; or video and error.
+file with a path per line), or - (such lines from standard input). --jsonl writes objects of video, top, exit, gflops,
+frames (numbers of the focus frames), seconds (their times), boxes (top, left, height, width in pixels of the square
+frame that the model sees), ms; or video and error. --window predicts stretches of long videos, or of a live --stream,
+each with its start and end in seconds; of a stream, what is not predicted in time is dropped.
 
 Where adafocus evaluate --early-exit has stored exit thresholds, videos leave early, within --budget on average; the
-classes are those of the exit that was taken. --draw writes, per video, NAME-frames.png (candidate and chosen frames,
-boxes, patches), NAME-weights.png (the temporal policy over time; not of videos that left before it ran) and
-NAME-exits.png (class scores per exit); --overlay also NAME-overlay.mp4, the playing video with all of this."""
+classes are those of the exit that was taken. --draw writes NAME-frames.png (candidate and chosen frames, boxes,
+patches), NAME-weights.png (the temporal policy, where it ran) and NAME-exits.png (class scores per exit), or with
+--window NAME-timeline.png; --overlay also NAME-overlay.mp4, the playing video with all of this."""
 
 _EPILOG = """\
 examples:
-  adafocus predict --checkpoint runs/mine clip.mp4 frames/ brain.nii.gz
+  adafocus predict --checkpoint runs/mine clip.mp4 frames/ brain.nii.gz --draw pictures/ --overlay
   adafocus predict --checkpoint runs/mine 'videos/**/*.mp4' --budget 0.5 --jsonl predictions.jsonl
   find videos -name '*.mp4' | adafocus predict --checkpoint runs/mine - --jsonl - | head
-  adafocus predict --checkpoint runs/mine clip.mp4 --no-early-exit --draw pictures/ --overlay"""
+  adafocus predict --checkpoint runs/mine --stream rtsp://camera/live --window 4 --stride 1 --jsonl -
+  adafocus predict --checkpoint runs/mine match.mp4 --window 4 --stride 2 --csv events.csv --draw pictures/"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,80 +52,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("videos", nargs="*", metavar="VIDEO", help="what to classify")
     add("--list", metavar="FILE", help="a text file with a path per line, the same as @FILE")
     add("--jsonl", metavar="FILE", help="write a JSON object per video as they come (- for standard output)")
+    add("--csv", metavar="FILE", help="write a row per video as they come")
     add("--top", type=int, default=5, help="classes to name (default %(default)s)")
     exits = parser.add_mutually_exclusive_group()
-    exits.add_argument("--budget", metavar="SHARE|GFLOPS", help="mean cost per video: a share of the full cost, or "
-        f"giga multiply-adds, such as 9.5G (default: {BUDGET_FRAC} where thresholds are stored)")  # fmt: skip
-    exits.add_argument(
-        "--exit-share", type=float, metavar="Q", help="take the exit thresholds that were solved for this q"
-    )
+    text = f"mean cost: share of the full cost, or 9.5G (default: {BUDGET_FRAC} where thresholds are stored)"
+    exits.add_argument("--budget", metavar="SHARE|GFLOPS", help=text)
+    exits.add_argument("--exit-share", type=float, metavar="Q", help="take the thresholds solved for this q")
     exits.add_argument("--no-early-exit", action="store_true", help="run every video to the last exit")
     add("--criterion", choices=CRITERIA, default="confidence", help="exit criterion (default %(default)s)")
+    add("--window", type=float, metavar="SEC", help="predict stretches of this length, over time")
+    add("--stride", type=float, metavar="SEC", help="from one stretch to the next (default: --window)")
+    text = "in place of VIDEO: a live stream (rtsp, http, udp) or /dev/video0, until stopped"
+    add("--stream", metavar="ADDRESS", help=text)
     add("--draw", metavar="DIR", help="write pictures of what the model looked at")
     add("--overlay", action="store_true", help="with --draw: also write the video with boxes drawn")
-    add(
-        "--frame-rate",
-        type=float,
-        default=ReadOptions.frame_rate,
-        help="of folders of frames (default %(default)s)",
-    )
-    add(
-        "--axis",
-        type=int,
-        default=ReadOptions.axis,
-        help="of volumes, as in adafocus prepare (default %(default)s)",
-    )
+    text = "of folders of frames (default %(default)s)"
+    add("--frame-rate", type=float, default=ReadOptions.frame_rate, metavar="FPS", help=text)
+    add("--axis", type=int, default=ReadOptions.axis, help="of volumes (default %(default)s)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Predicts, prints a line per video, writes; ``status`` is 1 where a video failed."""
-    if args.overlay and not args.draw:
-        raise UserError("--overlay needs --draw DIR, the folder to write it to")
     words = [*args.videos, *([f"@{args.list}"] if args.list else [])]
-    if not words:
-        raise UserError("no videos: give files, folders, patterns, @FILE, or - for standard input")
-    predictor = Predictor.load(
-        args.checkpoint,
-        which=args.which,
-        budget=args.budget or _default_budget(args),
-        exit_share=args.exit_share,
-        criterion=args.criterion,
-        options=ReadOptions(args.frame_rate, args.axis),
-    )
-    pictures = PictureFolder(args.draw, predictor.spec, predictor.options) if args.draw else None
+    _check(args, words)
+    free = args.budget is None and args.exit_share is None and not args.no_early_exit
+    budget = default_budget(args.checkpoint) if free else args.budget
+    load = {"which": args.which, "budget": budget, "exit_share": args.exit_share, "criterion": args.criterion}
+    load["options"] = ReadOptions(args.frame_rate, args.axis)
+    predictor = Predictor.load(args.checkpoint, **load)
     videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
+    total = None if args.window or not isinstance(videos, list) else len(videos)
     entries, failed = [], 0
-    with (
-        progress("predicting", len(videos) if isinstance(videos, list) else None) as advance,
-        _lines(args.jsonl) as write_line,
-    ):
-        for found in predictor(videos, keep_frames=pictures is not None):
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(to) for to in (json_lines(args.jsonl), csv_rows(args.csv, args.top))]
+        pictures = PictureFolder(args.draw, predictor.spec, predictor.options) if args.draw else None
+        stack.enter_context(pictures or contextlib.nullcontext())
+        advance = stack.enter_context(progress("predicting", total, "windows" if args.window else "videos"))
+        if args.stream:
+            predictions = predictor.stream(args.stream, args.window, args.stride)
+        elif args.window:
+            predictions = predictor.windows(videos, args.window, args.stride)
+        else:
+            predictions = predictor(videos, keep_frames=pictures is not None)
+        for found in predictions:
             entry = as_entry(found, args.top)
             if found.error is not None:
                 failed += 1
                 log.error("%s", as_text(found))
-            else:
-                if pictures:
-                    entry["pictures"] = pictures.write(found, overlay=args.overlay)
-                if args.jsonl != "-":
-                    print(as_text(found, args.top), flush=True)
-            write_line(entry)
-            if args.json:
-                entries.append(entry)
+            elif args.jsonl != "-" and args.csv != "-":
+                print(as_text(found, args.top), flush=True)
+            if pictures and found.error is None:
+                entry["pictures"] = pictures.write(found, overlay=args.overlay)
+            for write in writers:
+                write(entry)
+            entries += [entry] if args.json else []
             advance(1)
     return {"videos": entries, "failed": failed, "status": 1 if failed else 0}
 
 
-def _default_budget(args: argparse.Namespace) -> float | None:
-    given = args.no_early_exit or args.exit_share is not None
-    return None if given or not stored_policies(checkpoint_folder(args.checkpoint)) else BUDGET_FRAC
-
-
-@contextlib.contextmanager
-def _lines(target: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that writes an entry to a file of JSON lines, to standard output ("-"), or nowhere."""
-    with contextlib.ExitStack() as stack:
-        file = sys.stdout if target == "-" else None
-        if target and target != "-":
-            file = stack.enter_context(open(target, "w", encoding="utf-8"))
-        yield lambda entry: print(json.dumps(entry), file=file, flush=True) if file else None
+def _check(args: argparse.Namespace, words: list[str]) -> None:
+    if bool(words) == bool(args.stream):
+        raise UserError("give videos: files, folders, patterns, @FILE or -; or else one --stream ADDRESS")
+    if args.overlay and (not args.draw or args.window):
+        raise UserError("--overlay needs --draw DIR, the folder to write it to, and no --window")
+    if (args.stream and (args.draw or not args.window)) or (args.stride and not args.window):
+        raise UserError(
+            "--stride and --stream need --window SEC, the length of a stretch; a stream takes no --draw"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from adafocus_jax.cli.flags import defaults_of
 from adafocus_jax.cli.prepare_flags import DESCRIPTION, EPILOG, add_flags
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.prepare.beam import make_on_beam
+from adafocus_jax.data.prepare.check import check
 from adafocus_jax.data.prepare.finish import PrepareSummary, finalize
 from adafocus_jax.data.prepare.prepare import prepare
 from adafocus_jax.errors import UserError
@@ -20,44 +22,28 @@ from adafocus_jax.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    places = [
-        parser.add_argument(
-            "source",
-            metavar="DATASET|SRC",
-            help="name of a data set; or folder of class folders, or list file",
-        ),
-        parser.add_argument("out", metavar="OUT", help="folder for the records; made if it does not exist"),
-    ]
-    parser.add_argument(
-        "--finalize",
-        metavar="OUT",
-        action=_Instead,
-        places=places,
-        help="instead of all that: verify that every part of OUT is complete, and write the metadata",
-    )
     add_flags(parser)
 
 
-class _Instead(argparse.Action):
-    """A flag that takes the place of the positional arguments."""
-
-    def __init__(self, places: list[argparse.Action], **options: Any) -> None:
-        super().__init__(**options)
-        self._places = places
-
-    def __call__(
-        self, parser: Any, namespace: argparse.Namespace, value: Any, option_string: Any = None
-    ) -> None:
-        setattr(namespace, self.dest, value)
-        for place in self._places:
-            place.required = False
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Prepares the records, or finalizes them, prints a summary, and returns it."""
+    """Prepares the records, finalizes them, or checks the videos; prints a summary, and returns it."""
+    if args.check:
+        return _check(args)
     summary = _finalize(args) if args.finalize else _prepare(args)
     _print(summary, args.part)
     return dataclasses.asdict(summary)
+
+
+def _check(args: argparse.Namespace) -> dict[str, Any]:
+    found = check(args.source, **_same(args, check))
+    for split, video, reason in found.skipped:
+        print(f"would be skipped: {video} ({split}): {reason}")
+    more = f", more than --max-skipped {args.max_skipped:g}" if found.skipped_frac > args.max_skipped else ""
+    print(
+        f"{len(found.skipped)} of {sum(found.num_videos.values())} videos ({found.skipped_frac:.1%}) would be skipped"
+        f"{more}; {found.num_missing} annotated videos are missing; checked in {found.seconds:.0f} s"
+    )
+    return dataclasses.asdict(found)
 
 
 def _finalize(args: argparse.Namespace) -> PrepareSummary:
@@ -67,17 +53,22 @@ def _finalize(args: argparse.Namespace) -> PrepareSummary:
 
 
 def _prepare(args: argparse.Namespace) -> PrepareSummary:
-    same = {name: getattr(args, name) for name in defaults_of(prepare) if hasattr(args, name)}
     return prepare(
         args.source,
         args.out,
-        **same
+        **_same(args, prepare)
         | {
             "fps": "auto" if args.fps is None else args.fps or None,
-            "read": ReadOptions(args.frame_rate, args.axis, tuple(args.window) if args.window else None),
             "maker": None if args.beam is None else partial(make_on_beam, options=shlex.split(args.beam)),
         },
     )
+
+
+def _same(args: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
+    """The flags that are arguments of ``function`` by the same name, and how files are read."""
+    same = {name: getattr(args, name) for name in defaults_of(function) if hasattr(args, name)}
+    window = tuple(args.window) if args.window else None
+    return same | {"read": ReadOptions(args.frame_rate, args.axis, window)}
 
 
 def _print(summary: PrepareSummary, part: tuple[int, int]) -> None:

@@ -108,8 +108,44 @@ _FLAGS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
 }
 
 
+_PLACES = (
+    ("source", "DATASET|SRC", "name of a data set; or folder of class folders, or list file"),
+    ("out", "OUT", "folder for the records; made if it does not exist"),
+)
+
+
+class _Instead(argparse.Action):
+    """A flag that takes the place of the positional arguments."""
+
+    def __init__(self, places: list[argparse.Action], **options: Any) -> None:
+        super().__init__(**options)
+        self._places = places
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, value: Any, option_string: Any = None
+    ) -> None:
+        setattr(namespace, self.dest, value if self.nargs is None else True)
+        for place in self._places:
+            place.required = False
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds all but the positional arguments; their defaults are those of ``prepare`` and ``ReadOptions``."""
+    """Adds the arguments of this command; their defaults are those of ``prepare`` and ``ReadOptions``."""
+    places = [parser.add_argument(name, metavar=word, help=text) for name, word, text in _PLACES]
+    parser.add_argument(
+        "--finalize",
+        metavar="OUT",
+        action=_Instead,
+        places=places,
+        help="instead of all that: verify that every part of OUT is complete, and write the metadata",
+    )
+    parser.add_argument(
+        "--check",
+        action=_Instead,
+        nargs=0,
+        places=places[1:],
+        help="write nothing: decode the first and last frames of every video, and list what would be skipped",
+    )
     default = defaults_of(ReadOptions) | defaults_of(prepare) | {"fps": None}
     for title, flags in _FLAGS.items():
         group = parser.add_argument_group(title)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from adafocus_jax.errors import UserError
+from adafocus_jax.sweep.search import SAMPLERS
 
 _DESCRIPTION = """\
 Trains one config with many settings. What to try is Python: functions sweep_NAME in the config file, or in FILE, that
@@ -34,45 +36,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add = parser.add_argument
+    add("words", nargs="+", metavar="[report] DIR", help="folder of the sweep; `report DIR`: its page")
     add(
-        "words",
-        nargs="+",
-        metavar="[report] DIR",
-        help="folder of the sweep; `report DIR`: its table and page",
-    )
-    add(
-        "--config",
-        metavar="FILE[:VARIANT]",
-        help="base config; --config.SETTING=VALUE changes it for all trials",
+        "--config", metavar="FILE[:VARIANT]", help="base config; --config.KEY=VALUE changes it for all trials"
     )
     add("--data", metavar="DIR", help="short for --config.data.dir=DIR")
     add(
         "--sweep",
         metavar="[FILE:]NAME,...",
-        help="functions sweep_NAME of FILE or of the config file; their product",
+        help="product of functions sweep_NAME of FILE or of the config file",
     )
     add(
         "--space",
         metavar="FILE",
-        help="search space: suggest(trial[, config]) returns config keys and values (needs .[sweep])",
+        help="search space: its suggest(trial[, config]) returns config keys and values",
     )
     add("--trials", type=int, metavar="N", help="trials of a search, all launchers together")
     add("--objective", default="top1", metavar="NAME,...", help="top1, top5, mAP, each also at a budget of early exit "
         "(top1@0.5), gflops, seconds (default %(default)s)")  # fmt: skip
-    add(
-        "--sampler",
-        choices=("tpe", "nsga2", "random"),
-        default="tpe",
-        help="of a search (default %(default)s)",
-    )
+    add("--sampler", choices=SAMPLERS, default="tpe", help="of a search (default %(default)s)")
     add("--seed", type=int, default=0, help="of the sampler (default %(default)s)")
     add("--prune", choices=("asha", "median"), help="stop trials that fall behind")
     add("--jobs", type=int, default=1, help="processes at a time, with cores or devices of their own; 0: one trial "
         "after the other in this process (default %(default)s)")  # fmt: skip
     add("--retry-failed", action="store_true", help="forget the results of failed trials, and run them again")
-    add(
-        "--dry-run", action="store_true", help="list the trials, what differs and what they cost; run nothing"
-    )
+    add("--dry-run", action="store_true", help="list the trials, what differs, what they cost; run nothing")
     add("--trial", type=int, help=argparse.SUPPRESS)
     add("--observed", help=argparse.SUPPRESS)
 
@@ -98,10 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     plan = Plan(
         config=args.config or "",
-        settings=[
-            *args.settings,
-            *([f"--config.data.dir={Path(args.data).absolute()}"] if args.data else []),
-        ],
+        settings=args.settings + ([f"--config.data.dir={Path(args.data).absolute()}"] if args.data else []),
         sweep=args.sweep or "",
         space=args.space or "",
         trials=args.trials,
@@ -113,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     if args.dry_run:
         return dry_run(plan, print)
-    in_process = partial(run_command) if args.jobs == 0 else None
+    in_process = run_command if args.jobs == 0 else None
     finished = start(sweep, plan, jobs=args.jobs, run=in_process, retry_failed=args.retry_failed)
     if finished.signal is not None:
         raise SystemExit(128 + finished.signal)
@@ -122,22 +107,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report(sweep: Any) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from adafocus_jax.sweep.start import report
 
-    page, csv, best, objectives = report(sweep)
-    keys = list(best[0].settings) if best else []
-    table = Table("trial", *map(escape, (*keys, *objectives)), "state")
-    for row in best:
-        numbers = ", ".join(str(trial.number) for trial in row.trials)
-        values = [row.text(name) for name in objectives]
-        table.add_row(numbers, *(escape(str(row.settings[key])) for key in keys), *values, row.state)
+    page, csv, table, figures = report(sweep)
     Console().print(table)
     Console().print(f"written to {page} and {csv}", highlight=False, soft_wrap=True, markup=False)
-    rows = [
-        {"settings": row.settings, "objectives": {n: row.values[n][0] for n in objectives}} for row in best
-    ]
-    return {"trials": sum(len(row.trials) for row in best), "rows": rows}
+    return figures

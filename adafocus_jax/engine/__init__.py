@@ -7,6 +7,7 @@ from adafocus_jax.engine.backend import Backend
 from adafocus_jax.engine.backends import AUTO, BACKENDS
 from adafocus_jax.engine.buckets import Buckets, default_buckets
 from adafocus_jax.engine.engine import Engine
+from adafocus_jax.engine.exits import ExitRule
 from adafocus_jax.engine.requests import Request, Result
 from adafocus_jax.engine.schedule import Bucket, Schedule
 from adafocus_jax.engine.stats import EngineStats, StageStats
@@ -19,6 +20,7 @@ __all__ = [
     "Buckets",
     "Engine",
     "EngineStats",
+    "ExitRule",
     "Request",
     "Result",
     "Schedule",

@@ -28,8 +28,11 @@ class Backend(Protocol):
     def compile(self, stage: str, size: int) -> None:
         """Makes the program for buckets of ``size`` rows ready to run."""
 
+    def put(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """Copies inputs to the device ahead of ``launch``, which takes either."""
+
     def launch(
-        self, stage: str, size: int, inputs: Mapping[str, np.ndarray], slots: Mapping[str, np.ndarray]
+        self, stage: str, size: int, inputs: Mapping[str, Any], slots: Mapping[str, np.ndarray]
     ) -> Fetch:
         """Starts a bucket and returns without waiting for it; buckets run in the order in which they are started.
 
@@ -123,8 +126,12 @@ class XlaBackend:
 
         return step
 
+    def put(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
+        """Copies inputs to the device."""
+        return {name: jax.device_put(array, self._device) for name, array in inputs.items()}
+
     def launch(
-        self, stage: str, size: int, inputs: Mapping[str, np.ndarray], slots: Mapping[str, np.ndarray]
+        self, stage: str, size: int, inputs: Mapping[str, Any], slots: Mapping[str, np.ndarray]
     ) -> Fetch:
         """Starts a bucket; see ``Backend``."""
         program, used, read, written, pools = self._programs[stage, size]

@@ -28,7 +28,11 @@ AUTO = "auto"
 
 
 def make_backends(
-    name: str, precision: str, devices: Sequence[jax.Device], *arguments: Any
+    name: str,
+    precision: str,
+    devices: Sequence[jax.Device],
+    capacity: Callable[[int], Mapping[str, int]],
+    *arguments: Any,
 ) -> tuple[Backend, ...]:
     """A backend for each device; OpenVINO takes all cores of the host for one.
 
@@ -36,7 +40,8 @@ def make_backends(
       name: a key of ``BACKENDS``, or ``auto``.
       precision: ``float32``, which is to say that of the model, or ``bfloat16``, which OpenVINO alone offers here.
       devices: one or more.
-      *arguments: ``(model, variables, costs, capacity)``.
+      capacity: from a number of devices to the slots of each pool on each.
+      *arguments: ``(model, variables, costs)``.
 
     Raises:
       UserError: an unknown name or precision, or a backend that cannot run here.
@@ -51,7 +56,7 @@ def make_backends(
     if name == "openvino":
         factory = partial(OpenVinoBackend, precision=precision)
         try:
-            backends = (factory(*arguments, devices[0]),)
+            backends = (factory(*arguments, capacity(1), devices[0]),)
         except UntranslatableError as error:
             if not auto or precision != "float32":
                 raise
@@ -64,4 +69,5 @@ def make_backends(
         raise UserError(
             f"precision={precision!r} needs backend='openvino'; with XLA, a model has the dtype of its config"
         )
-    return tuple(BACKENDS["xla" if auto else name](*arguments, device) for device in devices)
+    make, slots = BACKENDS["xla" if auto else name], capacity(len(devices))
+    return tuple(make(*arguments, slots, device) for device in devices)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from adafocus_jax.early_exit import ExitPolicy
-from adafocus_jax.engine.backend import pool_of
+from adafocus_jax.engine.backend import Backend, pool_of
 from adafocus_jax.engine.backends import make_backends
 from adafocus_jax.engine.buckets import Buckets, default_buckets
 from adafocus_jax.engine.exits import ExitRule
@@ -45,7 +46,7 @@ class Engine:
         model: VideoModel,
         variables: Any,
         *,
-        policy: ExitPolicy | None = None,
+        policy: ExitPolicy | ExitRule | None = None,
         buckets: Buckets | None = None,
         max_in_flight: int = 64,
         max_wait_sec: float = 1.0,
@@ -60,9 +61,11 @@ class Engine:
         Args:
           model: of ``create_model``.
           variables: its ``{"params", "batch_stats"}``.
-          policy: where videos leave, by its serving thresholds; None: every video takes the last exit.
-          buckets: stage (``glance``, ``choose``, ``look``) to the bucket sizes that are compiled; None:
-            ``default_buckets``. A row of ``look`` is a patch in ``uni_adafocus``, else a video.
+          policy: where videos leave: by its serving thresholds, or by a rule of the caller's own; None: every video
+            takes the last exit.
+          buckets: stage (``glance``, ``choose``, ``look``) to the bucket sizes that are compiled; those of
+            ``default_buckets`` where a stage is not named. A row of ``look`` is a patch in ``uni_adafocus``, else a
+            video.
           max_in_flight: videos between admission and result; bounds memory.
           max_wait_sec: how long a bucket that is not full may be passed over by full ones of other stages.
           pixel_threads: threads that call for pixels.
@@ -81,8 +84,8 @@ class Engine:
         self._exit_macs = model_cost(model).exits
         self._running = self._warm = False
         self.policy = policy
-        devices = jax.local_devices() if devices is None else devices
-        self.buckets = dict(buckets or default_buckets(costs, devices[0].platform))
+        self.devices = tuple(jax.local_devices() if devices is None else devices)
+        self.buckets = {**default_buckets(costs, self.devices[0].platform), **(buckets or {})}
         if max_in_flight < 1 or pixel_threads < 1:
             raise UserError(
                 f"max_in_flight={max_in_flight}, pixel_threads={pixel_threads}: each must be at least 1"
@@ -90,22 +93,33 @@ class Engine:
         self._max_in_flight, self._max_wait, self._threads = max_in_flight, max_wait_sec, pixel_threads
         self._seed = seed
         self._make_schedule()  # checks the buckets
-        self._capacity = self._slots_per_pool(-(-max_in_flight // len(devices)))
-        make = make_backend(backend)
-        self._backends = [make(model, variables, costs, self._capacity, device) for device in devices]
+
+        def capacity(devices: int) -> dict[str, int]:
+            return self._slots_per_pool(-(-max_in_flight // devices))
+
+        self._backends = make_backends(backend, precision, self.devices, capacity, model, variables, costs)
+        self.devices = self.devices[: len(self._backends)]
+        self._capacity = capacity(len(self.devices))
         self.reset_stats()
 
     @property
-    def policy(self) -> ExitPolicy | None:
+    def policy(self) -> ExitPolicy | ExitRule | None:
         """Where videos leave; setting it compiles nothing. Call ``reset_stats`` to count it apart."""
         return self._policy
 
     @policy.setter
-    def policy(self, policy: ExitPolicy | None) -> None:
+    def policy(self, policy: ExitPolicy | ExitRule | None) -> None:
         if self._running:
             raise UserError("the engine is running: set its policy before or after")
-        rows = self._costs["look"].stage.rows if "look" in self._costs else 0
-        self._policy, self._rule = policy, ExitRule(policy, 1 + rows)
+        rule = policy if isinstance(policy, ExitRule) else ExitRule(policy, self.num_exits)
+        if rule.exits != self.num_exits:
+            raise UserError(f"an exit rule for {rule.exits} exits, the model has {self.num_exits} that count")
+        self._policy, self._rule = policy, rule
+
+    @property
+    def num_exits(self) -> int:
+        """Exits at which videos may leave: the end of the glance, and each row of the stage ``look``."""
+        return 1 + (self._costs["look"].stage.rows if "look" in self._costs else 0)
 
     def _make_schedule(self) -> Schedule:
         open_ = [self._rule.open(exit_) for exit_ in range(1, self._rule.exits)]
@@ -134,7 +148,7 @@ class Engine:
         """Begins to count anew."""
         stages = {name: StageStats(cost.macs, max(self.buckets[name])) for name, cost in self._costs.items()}
         shares = None
-        if self._policy is not None and self._policy.exit_shares:
+        if isinstance(self._policy, ExitPolicy) and self._policy.exit_shares:
             shares = np.concatenate([np.zeros(self._skipped), self._policy.exit_shares])
         self.stats = EngineStats(stages, np.zeros(len(self._exit_macs), np.int64), shares)
 
@@ -143,13 +157,39 @@ class Engine:
         if self._warm:
             return
         for backend in self._backends:
-            for name, cost in self._costs.items():
+            for name in self._costs:
                 for size in self.buckets[name]:
                     backend.compile(name, size)
-                    inputs = {n: np.zeros((size, *s.shape), s.dtype) for n, s in cost.stage.inputs.items()}
-                    scrap = {pool: np.full(size, count, np.int32) for pool, count in self._capacity.items()}
-                    backend.launch(name, size, inputs, scrap)()
+                    backend.launch(name, size, *self._padding(backend, name, size))()
         self._warm = True
+
+    def stage_seconds(self, repeats: int = 3) -> dict[str, tuple[int, float]]:
+        """Rows of each stage's largest bucket, and the seconds that one takes on a device, its inputs lying there.
+
+        What the engine would achieve if buckets were always full and the host took no time.
+        """
+        self.warm_up()
+        found = {}
+        for name in self._costs:
+            size = max(self.buckets[name])
+            launch = partial(
+                self._backends[0].launch, name, size, *self._padding(self._backends[0], name, size)
+            )
+            launch()()
+            began, ahead = time.perf_counter(), launch()
+            for _ in range(repeats - 1):  # one ahead, as in run
+                following = launch()
+                ahead()
+                ahead = following
+            ahead()
+            found[name] = (size, (time.perf_counter() - began) / repeats)
+        return found
+
+    def _padding(self, backend: Backend, stage: str, size: int) -> tuple[Any, dict[str, np.ndarray]]:
+        """Inputs and slots of a bucket without a video."""
+        shapes = self._costs[stage].stage.inputs
+        inputs = backend.put({name: np.zeros((size, *s.shape), s.dtype) for name, s in shapes.items()})
+        return inputs, {pool: np.full(size, count, np.int32) for pool, count in self._capacity.items()}
 
     def run(self, requests: Iterable[Request], *, max_in_flight: int | None = None) -> Iterator[Result]:
         """Predicts videos; results come in the order in which they are ready.

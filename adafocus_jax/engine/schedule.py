@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,7 @@ class Schedule:
         self._order = tuple(reversed(stages))
         self._sizes = {stage: sorted(set(sizes[stage])) for stage in stages}
         self._max_wait = max_wait
-        self._queues: dict[str, list[_Waiting]] = {stage: [] for stage in stages}
+        self._queues: dict[str, deque[_Waiting]] = {stage: deque() for stage in stages}
         self._waiting: set[Hashable] = set()
         self._rows = dict.fromkeys(stages, 1) | {stages[-1]: len(exits)}
         self._needed = [_up_to_exit(exits, row) for row in range(len(exits))]
@@ -86,7 +87,7 @@ class Schedule:
         """Takes a video out of every queue, if it is in one."""
         if video in self._waiting:
             for stage, queue in self._queues.items():
-                self._queues[stage] = [waiting for waiting in queue if waiting.video != video]
+                self._queues[stage] = deque(waiting for waiting in queue if waiting.video != video)
             self._waiting.discard(video)
 
     def next(self, now: float, *, idle: bool, room: Mapping[str, int] | None = None) -> Bucket | None:
@@ -128,19 +129,20 @@ class Schedule:
 
     def _take(self, stage: str, ready: int, ahead: bool = False) -> Bucket:
         queue = self._queues[stage]
-        limits = [waiting.needed for waiting in queue]
+        first = [queue.popleft() for _ in range(min(len(queue), self._sizes[stage][-1]))]
+        limits = [waiting.needed for waiting in first]
         if ahead and self._rows[stage] > 1:
-            limits = [max(w.needed, min(w.row + w.needed, self._rows[stage] - w.row)) for w in queue]
+            limits = [max(w.needed, min(w.row + w.needed, self._rows[stage] - w.row)) for w in first]
             ready = sum(limits)
         size = self._fitting(stage, ready)
-        counts = _deal([waiting.needed for waiting in queue], limits, min(size, ready))
+        counts = _deal([waiting.needed for waiting in first], limits, min(size, ready))
         rows: list[tuple[Hashable, int]] = []
-        for waiting, count in zip(queue, counts, strict=False):
+        for waiting, count in zip(first, counts, strict=True):
             rows += [(waiting.video, waiting.row + n) for n in range(count)]
             waiting.row += count
             waiting.needed = max(0, waiting.needed - count)
-        self._waiting.difference_update(waiting.video for waiting in queue if not waiting.needed)
-        self._queues[stage] = [waiting for waiting in queue if waiting.needed]
+        self._waiting.difference_update(waiting.video for waiting in first if not waiting.needed)
+        queue.extendleft(waiting for waiting in reversed(first) if waiting.needed)
         return Bucket(stage, tuple(rows), size)
 
     def _fitting(self, stage: str, ready: int) -> int:

@@ -35,7 +35,7 @@ CONTROLS = (("learned", "uniform"), ("random", "learned"), ("centre", "learned")
 CROPS = {1: (0.5,), 3: (0.5, 0.0, 1.0)}
 """Places of the test crops along the width, the middle first."""
 Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Shows progress, as ``io.progress`` does: from what is done and the number of videos to what is told of each part."""
+"""Shows progress, as ``io.progress`` does: from a description and a number of videos to what counts them."""
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def predict_split(
     Args:
       predict: of ``make_predict_function``.
       batches: NumPy batches with ``labels``, ``mask`` and ``index``.
-      progress: told after each batch how many videos it held.
+      progress: called after each batch with the number of its videos.
 
     Raises:
       UserError: there are no videos, or a logit is not finite.

@@ -244,7 +244,7 @@ def create_model(name: str, *, num_classes: int, **arguments: Any) -> VideoModel
     if kind.candidates_per_focus and "num_focus" in arguments and "num_candidates" not in arguments:
         settings["num_candidates"] = kind.candidates_per_focus * settings["num_focus"]
     dtype = jnp.dtype(settings.pop("dtype"))
-    norm = partial(BatchNorm, axis_name=settings.pop("norm_axis", None))
+    norm = _batch_norm(settings.pop("norm_axis", None))
     make = partial(_look_up, "encoder", ENCODERS)
     encoder = {"width": settings.pop("width"), "norm": norm, "dtype": dtype}
     if remat := settings.pop("remat"):  # an encoder without blocks need not know of it
@@ -302,6 +302,12 @@ def variable_shapes(model: VideoModel) -> dict[str, Any]:
 def _init_function(model: VideoModel) -> Callable[..., dict[str, Any]]:
     """The same for the same model, so that shapes and values come of one trace."""
     return cast(Callable[..., dict[str, Any]], jax.jit(model.init))
+
+
+@functools.cache
+def _batch_norm(axis_name: str | None) -> Callable[..., nn.Module]:
+    """The same object for the same axis: models made alike are then equal, and what is compiled for one serves all."""
+    return partial(BatchNorm, axis_name=axis_name)
 
 
 def _look_up(what: str, table: Mapping[str, Callable[..., nn.Module]], name: str) -> Callable[..., nn.Module]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from adafocus_jax.early_exit import ExitPolicy, choose_policy, parse_budget
+from adafocus_jax.checkpoint import checkpoint_folder
+from adafocus_jax.early_exit import BUDGET_FRAC, ExitPolicy, choose_policy, parse_budget
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import stored_policies
 
@@ -45,3 +46,8 @@ def find_policy(
         return choose_policy(stored, criterion, q=exit_share)
     assert budget is not None
     return choose_policy(stored, criterion, parse_budget(budget, full_gflops))
+
+
+def default_budget(directory: str | os.PathLike[str]) -> float | None:
+    """``BUDGET_FRAC`` where exit thresholds are stored with the checkpoints of ``directory``, else None."""
+    return BUDGET_FRAC if stored_policies(checkpoint_folder(directory)) else None

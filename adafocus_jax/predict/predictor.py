@@ -25,7 +25,9 @@ from adafocus_jax.flops import model_cost
 from adafocus_jax.models import AdaFocus, VideoModel
 from adafocus_jax.predict.exit_policy import find_policy
 from adafocus_jax.predict.loading import load_model
+from adafocus_jax.predict.stream import StreamReader
 from adafocus_jax.predict.videos import focus_frames_seen
+from adafocus_jax.predict.windows import BrokenVideo, Window, check_window, windows_of
 from adafocus_jax.types import VideoPrediction
 
 VideoInput = str | os.PathLike[str] | np.ndarray | Entry | VideoData
@@ -69,7 +71,7 @@ class Predictor:
             raise UserError(
                 f"classes has {len(classes)} names, and the model tells {model.num_classes} classes apart"
             )
-        self.model, self.classes, self.policy = model, tuple(classes), policy
+        self.model, self.classes = model, tuple(classes)
         self.spec, self.options = spec or eval_spec(model), options or ReadOptions()
         self.exit_gflops = model_cost(model).exit_gflops
         """``[E]`` cost of leaving at each exit, in giga multiply-adds."""
@@ -119,9 +121,23 @@ class Predictor:
         variables = trained.checkpoint.variables
         return cls(trained.model, variables, trained.classes, spec=trained.spec, policy=policy, **settings)
 
+    @property
+    def policy(self) -> ExitPolicy | None:
+        """Where videos leave; setting it between calls costs nothing."""
+        return self.engine.policy
+
+    @policy.setter
+    def policy(self, policy: ExitPolicy | None) -> None:
+        self.engine.policy = policy
+        self.engine.reset_stats()
+
     def __call__(
-        self, videos: VideoInput | Iterable[VideoInput], *, keep_frames: bool = False
-    ) -> Iterator[VideoPrediction]:
+        self,
+        videos: VideoInput | Iterable[VideoInput],
+        *,
+        keep_frames: bool = False,
+        max_in_flight: int | None = None,
+    ) -> Generator[VideoPrediction, None, None]:
         """Predicts videos; yields in their order, as soon as each is done and those before it are.
 
         Memory does not grow with the number of videos: at most ``2 * max_in_flight`` are taken from ``videos`` ahead of
@@ -131,6 +147,7 @@ class Predictor:
           videos: one video or any number, of any kind and mixed: a list, a generator, standard input. It is iterated
             over in another thread.
           keep_frames: whether predictions carry ``frames``, which pictures need.
+          max_in_flight: fewer than the predictor's own.
 
         Yields:
           A prediction for every video. One that does not read has an ``error``, and the others are not affected.
@@ -151,7 +168,7 @@ class Predictor:
         try:
             # Closed by name: a reader who stops early stops the engine, whoever else still refers to it.
             with contextlib.closing(
-                cast(Generator[Result, None, None], self.engine.run(requests()))
+                cast(Generator[Result, None, None], self.engine.run(requests(), max_in_flight=max_in_flight))
             ) as results:
                 for result in results:
                     finished[result.key] = result
@@ -162,6 +179,79 @@ class Predictor:
         finally:
             closed = True
             room.release()
+
+    def windows(
+        self, videos: VideoInput | Iterable[VideoInput], window_sec: float, stride_sec: float | None = None
+    ) -> Iterator[VideoPrediction]:
+        """Predicts stretches of long videos, in order: what happens when.
+
+        Windows are ``[k · stride_sec, k · stride_sec + window_sec)``, up to the first that reaches the end; their clips
+        are cut as those of whole videos. Every video is decoded once, and memory is that of one window and of
+        ``2 * max_in_flight`` clips. Windows share decoded frames but no features: few of their glance frames are the
+        same, and the encoders of TSM and X3D see all of them at once.
+
+        Args:
+          videos: as for a call.
+          window_sec: how long a window is.
+          stride_sec: from the start of one to the start of the next; None: ``window_sec``.
+
+        Yields:
+          A prediction for every window, with its ``segment_sec``; frame numbers and times are those of the video. Of a
+          video that breaks off, the last has an ``error``.
+        """
+        stride = window_sec if stride_sec is None else stride_sec
+        check_window(window_sec, stride)
+        return self(self._iter_windows(_as_iterable(videos), window_sec, stride))
+
+    def stream(
+        self,
+        address: str,
+        window_sec: float,
+        stride_sec: float | None = None,
+        *,
+        stall_sec: float = 10.0,
+        give_up_sec: float = 300.0,
+    ) -> Iterator[VideoPrediction]:
+        """Predicts a live stream, always the latest stretch of it: what is not predicted in time is dropped.
+
+        Args:
+          address: ``rtsp://…``, ``http(s)://…``, ``udp://…``, or a device such as ``/dev/video0``.
+          window_sec: how long a stretch is.
+          stride_sec: from the end of one to the end of the next; None: ``window_sec``.
+          stall_sec: without data for so long, the stream is opened again, as when it breaks off.
+          give_up_sec: without a frame for so long, this ends.
+
+        Yields:
+          Predictions with their ``segment_sec`` in the stream's own time, and in ``extra`` the number of windows
+          ``dropped`` so far. Endless; close the iterator to stop.
+
+        Raises:
+          UserError: the stream has had no frame for ``give_up_sec``.
+        """
+        stride, waits = stride_sec or window_sec, {"stall_sec": stall_sec, "give_up_sec": give_up_sec}
+        with (
+            StreamReader(address, self.spec, window_sec, stride, **waits) as reader,
+            contextlib.closing(self(reader, max_in_flight=1)) as predictions,
+        ):
+            for prediction in predictions:
+                prediction.extra["dropped"] = reader.dropped
+                yield prediction
+
+    def _iter_windows(
+        self, videos: Iterable[VideoInput], window_sec: float, stride_sec: float
+    ) -> Iterator[VideoData]:
+        for number, given in enumerate(videos):
+            name = _name_of(given, number)
+            try:
+                video = self._open(given, name)
+            except UserError as error:
+                yield BrokenVideo(name, error)
+            else:
+                yield from windows_of(video, self.spec, window_sec, stride_sec)
+
+    def _open(self, video: VideoInput, name: str) -> VideoData:
+        source = Path(video) if isinstance(video, os.PathLike) else video
+        return as_video(source, name=name, options=self.options)
 
 
 def eval_spec(model: VideoModel) -> ClipSpec:
@@ -195,11 +285,12 @@ class _Job:
     def _glance(self) -> np.ndarray:
         """Opens the video, and decodes what the glance sees of it."""
         spec, seen = self._predictor.spec, self._predictor.engine.glance_indices
-        options = self._predictor.options
-        source = Path(self._video) if isinstance(self._video, os.PathLike) else self._video
-        video = as_video(source, name=self._name, options=options)
+        video = self._predictor._open(self._video, self._name)
         self._lazy = LazyClip(video, spec)
-        self._candidates = self._lazy.frame_numbers, self._lazy.times_sec
+        numbers = self._lazy.frame_numbers
+        if isinstance(video, Window):
+            numbers = np.array([video.frames[place].number for place in numbers.tolist()])
+        self._candidates = numbers, self._lazy.times_sec
         if self._keep:
             self._clip = self._lazy.clip()
         if spec.num_glance:
@@ -215,9 +306,12 @@ class _Job:
 
     def prediction(self, result: Result) -> VideoPrediction:
         """What the engine found, with what is known of the video."""
-        predictor = self._predictor
+        predictor, segment = self._predictor, None
+        if isinstance(self._video, Window):
+            segment = (self._video.start_sec, self._video.end_sec)
         if result.error is not None or result.logits is None:
-            return VideoPrediction(self._name, predictor.classes, error=in_words(result.error))
+            error = in_words(result.error)
+            return VideoPrediction(self._name, predictor.classes, segment_sec=segment, error=error)
         numbers, times_sec = self._candidates
         return VideoPrediction(
             self._name,
@@ -228,6 +322,7 @@ class _Job:
             candidate_numbers=numbers,
             candidate_times_sec=times_sec,
             frames=self._clip.frames if self._clip is not None else None,
+            segment_sec=segment,
             seconds=time.perf_counter() - self._start,
             **self._looked_at(result),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -23,9 +23,10 @@ def source_predictions(
     exit_gflops: np.ndarray,
     policy: ExitPolicy | None = None,
     *,
-    count: int,
+    count: int | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[VideoPrediction]:
-    """The first ``count`` videos of ``source`` that ``predictions`` hold, with their frames.
+    """Videos of ``source`` that ``predictions`` hold, with their frames.
 
     Args:
       source: the videos that were predicted.
@@ -34,7 +35,8 @@ def source_predictions(
       predictions: of videos of ``source``.
       exit_gflops: ``[E]`` cost of each exit.
       policy: where videos leave; None: all run to the last exit.
-      count: how many at most.
+      count: how many at most, the first in ``source``.
+      rows: or which rows of ``predictions``.
 
     Yields:
       Predictions whose ``extra`` has the ``true_class``.
@@ -42,7 +44,7 @@ def source_predictions(
     Raises:
       RecordError: a video does not read.
     """
-    for row in np.argsort(predictions.index)[:count].tolist():
+    for row in np.argsort(predictions.index)[:count].tolist() if rows is None else rows:
         video = source[int(predictions.index[row])]
         clip = read_clip(video, spec)
         found = video_prediction(video.name, classes, clip, predictions, row, exit_gflops, policy)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from adafocus_jax.config import for_classes, make_model
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost
@@ -19,7 +21,7 @@ from adafocus_jax.sweep.overrides import Overrides, describe
 from adafocus_jax.sweep.report import sweep_report
 from adafocus_jax.sweep.search import ask
 from adafocus_jax.sweep.space import base_config, check_trials, load_function, read_sweep
-from adafocus_jax.sweep.table import Row, rows, write_csv
+from adafocus_jax.sweep.table import rows, terminal_table, write_csv
 from adafocus_jax.sweep.trial import Run
 from adafocus_jax.visualize.report import write_report
 
@@ -144,11 +146,19 @@ def dry_run(plan: Plan, show: Callable[[str], None]) -> dict[str, Any]:
     return {"trials": found}
 
 
-def report(sweep: SweepFolder) -> tuple[Path, Path, list[Row], list[str]]:
-    """Writes ``report.html`` and ``trials.csv`` into the sweep's folder; returns them, the rows and the objectives."""
+def report(sweep: SweepFolder) -> tuple[Path, Path, Table, dict[str, Any]]:
+    """Writes ``report.html`` and ``trials.csv`` into the sweep's folder.
+
+    Returns:
+      Both paths, the table for a terminal, and its figures.
+    """
     objectives = parse_objectives(",".join(sweep.spec()["objectives"]))
     trials = sweep.trials()
-    page, table = sweep.path / "report.html", sweep.path / "trials.csv"
+    best, page, csv = rows(trials, objectives), sweep.path / "report.html", sweep.path / "trials.csv"
     write_report(page, sweep_report(sweep, objectives))
-    write_text(table, write_csv(trials, objectives))
-    return page, table, rows(trials, objectives), [one.name for one in objectives]
+    write_text(csv, write_csv(trials, objectives))
+    figures = [
+        {"settings": row.settings, "objectives": {name: value[0] for name, value in row.values.items()}}
+        for row in best
+    ]
+    return page, csv, terminal_table(best), {"trials": len(trials), "rows": figures}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table
 
 from adafocus_jax.sweep.folder import Trial
 from adafocus_jax.sweep.objectives import Objective
@@ -57,6 +59,16 @@ def rows(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Row]:
         found.append(Row(tuple(members), settings, {one.name: _spread(members, one) for one in objectives}))
     first = objectives[0]
     return sorted(found, key=lambda row: _order(row, first))
+
+
+def terminal_table(best: Sequence[Row]) -> Table:
+    """The rows for a terminal; names and values as they are."""
+    keys, names = (list(best[0].settings), list(best[0].values)) if best else ([], [])
+    table = Table("trial", *map(escape, (*keys, *names)), "state")
+    for row in best:
+        cells = [str(row.settings[key]) for key in keys] + [row.text(name) for name in names]
+        table.add_row(", ".join(str(trial.number) for trial in row.trials), *map(escape, cells), row.state)
+    return table
 
 
 def write_csv(trials: Sequence[Trial], objectives: Sequence[Objective]) -> str:

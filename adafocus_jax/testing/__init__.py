@@ -8,6 +8,7 @@ adafocus_jax.testing.rules.RuleBrokenError: ...
 """
 
 from adafocus_jax.testing.criteria import check_exit_criterion
+from adafocus_jax.testing.losses import check_loss_term
 from adafocus_jax.testing.models import check_model
 from adafocus_jax.testing.modules import check_encoder, check_head
 from adafocus_jax.testing.rules import RuleBrokenError
@@ -18,6 +19,7 @@ __all__ = [
     "check_encoder",
     "check_exit_criterion",
     "check_head",
+    "check_loss_term",
     "check_model",
     "check_source",
 ]

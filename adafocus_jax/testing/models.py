@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adafocus_jax.losses import uni_adafocus_loss
-from adafocus_jax.models import VideoModel, init_variables, sample_draws
+from adafocus_jax.models import VideoModel, sample_draws, variable_shapes
 from adafocus_jax.testing.networks import (
     Network,
     check_evaluation,
@@ -21,7 +21,7 @@ from adafocus_jax.testing.networks import (
     check_variables,
     noise,
 )
-from adafocus_jax.testing.rules import assert_equal, rule
+from adafocus_jax.testing.rules import rule
 from adafocus_jax.train.optimizer import ParamGroup, assign_groups
 from adafocus_jax.types import ModelOutput, VideoBatch
 
@@ -33,7 +33,7 @@ class _Model(Network):
     @property
     def variables(self) -> dict[str, Any]:
         with rule(self.part, "initialises from shapes alone", inputs=self.inputs):
-            return noise(_variable_shapes(self.make()))
+            return noise(variable_shapes(self.make()))
 
 
 def check_model(
@@ -77,13 +77,13 @@ def check_model(
     with rule(
         network.part, "keeps float32 logits and policies with bfloat16 activations", inputs=network.inputs
     ):
-        assert_equal(_variable_shapes(rounded), _variable_shapes(model))
+        assert variable_shapes(rounded) == variable_shapes(model), "its parameters change"
         shapes = jax.eval_shape(
             lambda v, x: network(rounded, v, x, False)[0], network.variables, network.inputs
         )
         check_output(shapes, model, batch_size)
     with rule(network.part, "keeps its parameters with remat='.*'", inputs=network.inputs):
-        assert_equal(_variable_shapes(make(remat=".*")), _variable_shapes(model))
+        assert variable_shapes(make(remat=".*")) == variable_shapes(model)
     if groups := tuple(groups):
         with rule(network.part, "has optimizer groups that cover every parameter", **network.variables):
             assign_groups(network.variables["params"], groups)
@@ -122,10 +122,6 @@ def check_output(out: ModelOutput, model: VideoModel, batch_size: int) -> None:
     assert np.all((indices >= 0) & (indices < candidates)), f"frame_indices outside 0…{candidates - 1}"
     inside = (top_left >= -1e-3) & (top_left + sides <= model.image_size + 1e-3) & (sides > 0)
     assert np.all(inside), f"boxes outside the frame of {model.image_size} px"
-
-
-def _variable_shapes(model: VideoModel) -> dict[str, Any]:
-    return jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
 
 
 def _arguments(model: VideoModel) -> Callable[[VideoBatch, bool], tuple[Any, ...]]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.flatten_util import ravel_pytree
 
 from adafocus_jax.models.layers import BatchNorm, FrameFeatures
 from adafocus_jax.testing.networks import (
@@ -99,8 +100,8 @@ def _check_remat(network: Network) -> None:
     module = network.make(remat=".*")
     with rule(network.part, "keeps its parameters and gradients with remat='.*'", frames=network.inputs):
         assert_equal(noise(variable_shapes(network, module)), network.variables)
-        plain = jax.flatten_util.ravel_pytree(gradients_of(network, random_projection))[0]
-        again = jax.flatten_util.ravel_pytree(gradients_of(network, random_projection, module))[0]
+        plain = ravel_pytree(gradients_of(network, random_projection))[0]
+        again = ravel_pytree(gradients_of(network, random_projection, module))[0]
         assert_close(again, plain, REMAT_TOLERANCE)
 
 

@@ -71,4 +71,4 @@ def _check_video(part: str, source: Source, workers: Source, number: int) -> Non
 
 
 def _read(video: Any, choose: Any = range, **reduce: Any) -> list[np.ndarray]:
-    return [np.asarray(frame.pixels) for frame in video.read(choose, **reduce)]
+    return [np.array(frame.pixels) for frame in video.read(choose, **reduce)]  # the next may overwrite it

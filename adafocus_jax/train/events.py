@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written by a thread for which training never waits."""
+"""TensorBoard event files, written by a background thread that never blocks training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 1000
-"""Events that wait to be written; where storage is slower than training, the oldest are dropped."""
+"""Length of the queue; where storage cannot keep up with training, the oldest events are dropped."""
 RETRY_SEC = 10.0
 CLOSE_SEC = 10.0
 
@@ -25,12 +25,12 @@ CLOSE_SEC = 10.0
 class EventWriter:
     """Appends summaries to a new event file in ``folder``.
 
-    Storage that fails, as a full disk does, or that is too slow, is reported in one line. What cannot be written
-    meanwhile is dropped; as soon as there is room again, events go on in another file.
+    A write error, such as a full disk, or storage that cannot keep up is reported in one line. Events that cannot be
+    written meanwhile are dropped; once writing works again, later events go to another file.
     """
 
     def __init__(self, folder: str | os.PathLike[str], start_step: int) -> None:
-        """Tells TensorBoard to forget what an interrupted run wrote of steps after ``start_step``."""
+        """Makes TensorBoard discard what an interrupted run wrote about steps after ``start_step``."""
         self._folder, self._start_step = Path(folder), start_step
         self._waiting: deque[Event] = deque()
         self._changed = threading.Condition()
@@ -39,14 +39,14 @@ class EventWriter:
         self._thread.start()
 
     def add(self, step: int, values: list[Summary.Value]) -> None:
-        """Hands over one summary; never waits for storage."""
+        """Queues one summary; never blocks on storage."""
         event = Event(step=step, wall_time=time.time(), summary=Summary(value=values))
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 self._waiting.popleft()
                 if not self._slow:
                     log.warning(
-                        "TensorBoard's files in %s are written too slowly: some figures are dropped",
+                        "TensorBoard's files in %s are written too slowly: some events are dropped",
                         self._folder,
                     )
                 self._slow = True
@@ -54,13 +54,13 @@ class EventWriter:
             self._changed.notify()
 
     def close(self) -> None:
-        """Writes what waits, but for no longer than ``CLOSE_SEC``."""
+        """Writes the queued events, for at most ``CLOSE_SEC`` seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(CLOSE_SEC)
         if self._thread.is_alive():
-            log.warning("TensorBoard's files in %s are not complete: storage does not answer", self._folder)
+            log.warning("TensorBoard's files in %s are incomplete: storage does not respond", self._folder)
 
     def _run(self) -> None:
         writer: EventsWriter | None = None
@@ -79,7 +79,7 @@ class EventWriter:
             except (OSError, ValueError) as error:  # ValueError: a file that was closed after it failed
                 if failed_at is None:
                     log.warning(
-                        "TensorBoard's files in %s cannot be written, training goes on: %s",
+                        "TensorBoard's files in %s cannot be written, training continues: %s",
                         self._folder,
                         error,
                     )
@@ -88,7 +88,7 @@ class EventWriter:
         _close(writer)
 
     def _take(self) -> list[Event]:
-        """What waits, as soon as there is something; empty at the end."""
+        """The queued events, as soon as there are any; empty at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             events = list(self._waiting)

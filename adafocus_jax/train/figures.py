@@ -1,4 +1,4 @@
-"""The scalars of steps between two rows of the log: fetched from the devices late, and checked before all else."""
+"""Scalars of the steps between two rows of the log: fetched from the devices lazily, and checked to be finite."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TrainingDivergedError(RuntimeError):
 
 
 class Figures:
-    """Scalars of the steps since the last row. Whatever takes them off the devices stops at one that is not finite."""
+    """Scalars of the steps since the last row. Fetching them raises at the first step that is not finite."""
 
     def __init__(self, checkpoints: Checkpoints, note: Callable[[str], None]) -> None:
-        """``note`` is told of steps whose update was dropped."""
+        """``note`` reports steps whose update was dropped."""
         self._checkpoints, self._note = checkpoints, note
         self._on_devices: list[tuple[int, Mapping[str, Array]]] = []
         self._fetched: list[dict[str, float]] = []

@@ -31,7 +31,7 @@ class StopSignals:
         self._restore = ExitStack()
 
     def listen(self) -> None:
-        """Begins: from now on there is something to save."""
+        """Starts handling signals: from now on there is something to save."""
         if threading.current_thread() is threading.main_thread():
             self._restore.enter_context(deferred())
             for number in NUMBERS:
@@ -50,10 +50,10 @@ class StopSignals:
         return self._received if self._share is None else self._agreed
 
     def share(self) -> None:
-        """Once a step: tells the other processes, and takes in what they told a step ago, so that none waits."""
+        """Once a step: sends this process's signal and reads what the others sent a step ago, so that nobody waits."""
         if self._share is not None:
-            told, self._shared = self._shared, self._share(self._received or 0)
-            self._agreed = None if told is None else int(told.addressable_data(0)) or None
+            before, self._shared = self._shared, self._share(self._received or 0)
+            self._agreed = None if before is None else int(before.addressable_data(0)) or None
 
     def check(self) -> None:
         """As ``share``, between the parts of what need not be finished; raises StopRequestedError if a signal came."""

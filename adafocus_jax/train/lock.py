@@ -1,4 +1,4 @@
-"""One training run per workdir: a file there names the process that trains, and shows that it lives."""
+"""One training run per workdir: a lock file with the host, the process and a heartbeat."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 LOCK_FILE = "train.lock"
 BEAT_SEC = 10.0
-"""The file is touched so often."""
+"""Seconds between two heartbeats, which touch the file."""
 STALE_SEC = 60.0
-"""The process of a file that was not touched for so long is taken for dead, on whichever machine it was."""
+"""A process without a heartbeat for so long counts as dead, on whichever machine it ran."""
 
 
 class WorkdirLock:
-    """Held in a ``with`` block by the one process that trains in ``workdir``; works on NFS."""
+    """Held, in a ``with`` block, by the only process that trains in ``workdir``; works on NFS."""
 
     def __init__(self, workdir: str | os.PathLike[str]) -> None:
-        """Takes the lock, also from a process that died.
+        """Takes the lock, if need be from a process that died.
 
         Raises:
           UserError: another process trains in ``workdir``, or nothing can be written there.
@@ -37,7 +37,7 @@ class WorkdirLock:
         self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         self._ended = threading.Event()
         self.lost = False
-        """Whether another process took the lock, after this one had stood still for long."""
+        """Whether another process took the lock after this one had been suspended for long."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._take(workdir)
@@ -58,7 +58,7 @@ class WorkdirLock:
         """Raises UserError where the lock was lost: what would be saved now belongs to the run of another process."""
         if self.lost:
             raise UserError(
-                f"{self._path.parent} was taken over by another process while this one stood still"
+                f"{self._path.parent} was taken over by another process while this one was suspended"
             )
 
     def _take(self, workdir: str | os.PathLike[str]) -> None:
@@ -70,7 +70,7 @@ class WorkdirLock:
             else:
                 self._write()
                 return
-        raise UserError(f"workdir={workdir} is in use: another process begins to train in it just now")
+        raise UserError(f"workdir={workdir} is in use: another process is just starting to train in it")
 
     def _remove_if_stale(self, workdir: str | os.PathLike[str]) -> None:
         owner = self._read(self._path)
@@ -79,13 +79,13 @@ class WorkdirLock:
             age = self._now() - self._path.stat().st_mtime
             if age < STALE_SEC and not _is_dead(owner):
                 raise UserError(
-                    f"workdir={workdir} is in use: {name} trains in it and was heard of {max(age, 0):.0f} s ago; "
-                    "stop it first, or take another workdir"
+                    f"workdir={workdir} is in use by {name}, last seen {max(age, 0):.0f} s ago: stop that run first, "
+                    "or take another workdir"
                 )
             stale = partial_path(self._path)
             os.rename(self._path, stale)
             if self._read(stale) == owner:
-                log.warning("%s died while it trained in %s", name, workdir)
+                log.warning("the lock of %s, which died while training in %s, is removed", name, workdir)
             else:  # in between another one took it
                 os.rename(stale, self._path)
             stale.unlink()
@@ -106,7 +106,7 @@ class WorkdirLock:
             return {}
 
     def _write(self) -> None:
-        """Also shows that this process lives. Where the disk is full, the name waits for room, which may come soon."""
+        """Writes the owner, which is the heartbeat, too. On a full disk the owner follows with a later heartbeat."""
         with suppress(OSError), open(self._path, "r+", encoding="utf-8") as file:
             file.write(json.dumps(self._owner))
 

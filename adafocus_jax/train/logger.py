@@ -1,4 +1,4 @@
-"""What a run tells: ``metrics.jsonl`` and TensorBoard scalars on disk, progress on the terminal."""
+"""The logs of a run: ``metrics.jsonl`` and TensorBoard events on disk, progress on the terminal."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ TENSORBOARD_FOLDER = "tensorboard"
 class MetricWriter:
     """Appends rows to ``WORKDIR/metrics.jsonl`` and scalars to ``WORKDIR/tensorboard``; process 0 alone writes.
 
-    A row is ``{"step": 20, "split": "train", "loss/total": 1.5, …}``. No failure of storage ends training: rows wait
-    until they can be written.
+    A row is ``{"step": 20, "split": "train", "loss/total": 1.5, …}``. A write error does not end training: rows are
+    kept until they can be written.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], start_step: int, *, evaluated: bool = True) -> None:
-        """Resumes after ``start_step``: what an interrupted run wrote of later steps is dropped, as it comes again.
+        """Resumes after ``start_step``: rows of later steps, of an interrupted run, are dropped, as they come again.
 
-        So are the rows of evaluations at ``start_step`` itself, unless it was ``evaluated`` to the end.
+        So are rows of evaluations at ``start_step`` itself, unless its evaluation was completed (``evaluated``).
         """
         self._writes = jax.process_index() == 0
         self._unwritten: list[str] = []
@@ -92,7 +92,7 @@ class MetricWriter:
                     raise
         except OSError as error:
             if len(self._unwritten) == 1:
-                log.warning("%s cannot be written, training goes on: %s", self._path, error.strerror)
+                log.warning("%s cannot be written, training continues: %s", self._path, error.strerror)
             return
         self._unwritten.clear()
 

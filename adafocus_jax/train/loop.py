@@ -155,12 +155,7 @@ def train(
         if start_over:
             move_damaged_run(Path(workdir), [FOLDER, METRICS_FILE, TENSORBOARD_FOLDER])
         checkpoints = stack.enter_context(
-            Checkpoints(
-                Path(workdir) / FOLDER,
-                config,
-                free_keys=free_keys,
-                complete=complete,
-            )
+            Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys, complete=complete)
         )
         restored = checkpoints.restore_latest(shapes)
         start = 0 if restored is None else int(restored.step)
@@ -188,7 +183,6 @@ def train(
         figures = Figures(checkpoints, view.note)
         profiler = stack.enter_context(Profiler(options.profile, Path(workdir) / "profile"))
         previous: Mapping[str, Array] = {}
-        signals.listen()
 
         for done in range(start, options.num_steps + 1):
             # Save before evaluating: an evaluation that fails loses nothing, and one that was cut short is made up for
@@ -218,9 +212,8 @@ def train(
                 with meter.waiting(), watchdog.waiting_for("the next batch of videos"):
                     batch = next(feed)
             except Exception:
-                if (
-                    jax.process_count() == 1
-                ):  # else the others, whose data may be well, would have to save, too
+                # Not one of several alone: the others, whose data may be well, would have to save, too.
+                if jax.process_count() == 1:
                     with suppress(TrainingDivergedError):
                         checkpoints.save(done, figures.finite(done, step.get_state(state)))
                 raise
@@ -234,8 +227,11 @@ def train(
             # Log.
             figures.add(done + 1, scalars)
             view.step(done + 1)
-            if done == start:
-                meter.restart()  # that step was compiled
+            if (
+                done == start
+            ):  # that step was compiled, which a signal ends at once: there was nothing to save
+                meter.restart()
+                signals.listen()
             else:
                 meter.step()
             if options.is_due(done + 1, options.log_every):

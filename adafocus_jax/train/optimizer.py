@@ -74,8 +74,8 @@ class OptimizerOptions:
     """Length of the schedule in steps, to which the fractions here refer, so that a run may be made longer when it is
     resumed; 0: that of the run."""
     freeze: str = ""
-    """Regular expression: parameters whose whole path it matches are never updated, nor decayed. Their batch norm goes
-    on normalising by the batch, and so its running statistics go on following the data."""
+    """Regular expression: parameters whose whole path it matches are never updated, nor decayed. Their batch norm still
+    normalises by the batch, so its running statistics keep following the data."""
 
 
 @dataclass(frozen=True)

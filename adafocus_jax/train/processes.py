@@ -87,7 +87,7 @@ def naming_lost_processes() -> Iterator[None]:
         said = str(error).partition("\n")[0][:300]
         raise ProcessLostError(
             f"another process of the run ended or cannot be reached ({said}): see what it said, and start the same "
-            "command on all of them to go on from the last checkpoint"
+            "command on all of them to resume from the last checkpoint"
         ) from error
 
 

@@ -15,7 +15,7 @@ from adafocus_jax.types import Array
 
 @struct.dataclass
 class TrainState:
-    """All that changes in training; equal states go on equally, bit for bit."""
+    """Everything that changes during training; equal states have equal futures, bit for bit."""
 
     step: Array
     """``[]`` int32: updates done."""

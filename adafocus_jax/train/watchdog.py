@@ -1,4 +1,4 @@
-"""Says what a run waits for when that takes unusually long: a silent run looks like one that has died."""
+"""Logs what a run is waiting for when that takes unusually long: a silent run looks like a dead one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 log = logging.getLogger(__name__)
 
 NOTICE_SEC = 60.0
-"""The first notice comes after so long, and each further one after twice the time of the one before."""
+"""Time to the first notice; each later one takes twice as long as the one before."""
 
 
 class Watchdog:
-    """A thread that looks at what the one that trains waits for; for the length of a ``with`` block."""
+    """Within a ``with`` block, a thread that watches what the training thread is waiting for."""
 
     def __init__(self, notice_sec: float = NOTICE_SEC) -> None:
         self._notice_sec = notice_sec
@@ -45,5 +45,5 @@ class Watchdog:
             if wait is not seen:
                 seen, after = wait, self._notice_sec
             if wait is not None and time.monotonic() - wait[1] > after:
-                log.warning("waiting for %s since %.0f s", wait[0], time.monotonic() - wait[1])
+                log.warning("still waiting for %s after %.0f s", wait[0], time.monotonic() - wait[1])
                 after *= 2

@@ -20,10 +20,14 @@ from adafocus_jax.visualize.curves import class_scores, temporal_weights
 from adafocus_jax.visualize.files import write_png
 from adafocus_jax.visualize.frames import contact_sheet
 from adafocus_jax.visualize.overlay import write_overlay
+from adafocus_jax.visualize.timeline import timeline
 
 
 class PictureFolder:
-    """Writes pictures of predictions into one folder: a set of files for each, also where videos have the same name."""
+    """Writes pictures of predictions into one folder: a set of files for each, also where videos have the same name.
+
+    Use it in a ``with`` block: the windows of a long video become one picture, once the last of them is there.
+    """
 
     def __init__(
         self, folder: str | os.PathLike[str], spec: ClipSpec, options: ReadOptions | None = None
@@ -31,17 +35,31 @@ class PictureFolder:
         """``spec``: how the clips were cut. ``options``: how folders of frames and volumes were read."""
         self._folder, self._spec, self._options = Path(folder), spec, options or ReadOptions()
         self._taken: set[str] = set()
+        self._windows: list[VideoPrediction] = []
+
+    def __enter__(self) -> PictureFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write_timeline()
 
     def write(self, prediction: VideoPrediction, *, overlay: bool = False) -> list[str]:
         """Writes ``NAME-frames.png``, ``NAME-weights.png`` (where the temporal policy ran) and ``NAME-exits.png``.
+
+        Of windows, which come one after the other, ``NAME-timeline.png`` instead, later.
 
         Args:
           prediction: with its ``frames``.
           overlay: also write ``NAME-overlay.mp4``; the prediction's name is then the path of its video.
 
         Returns:
-          The paths.
+          The paths of what was written.
         """
+        if self._windows and prediction.name != self._windows[0].name:
+            self._write_timeline()
+        if prediction.segment_sec is not None:
+            self._windows.append(prediction)
+            return []
         stem = self._new_stem(prediction.name)
         pictures = {"frames": contact_sheet, "weights": temporal_weights, "exits": class_scores}
         if not len(prediction.frame_weights):
@@ -57,6 +75,12 @@ class PictureFolder:
             sizes = {"short_side": self._spec.short_side, "image_size": self._spec.image_size}
             write_overlay(written[-1], video, prediction, **sizes)
         return written
+
+    def _write_timeline(self) -> None:
+        if any(one.error is None for one in self._windows):
+            stem = self._new_stem(self._windows[0].name)
+            write_png(self._folder / f"{stem}-timeline.png", timeline(self._windows))
+        self._windows = []
 
     def _new_stem(self, name: str) -> str:
         """A name for files, not given out before (in any case: some file systems ignore it)."""

@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from adafocus_jax.data.media.names import readable
 from adafocus_jax.io import StrPath, write_text
 from adafocus_jax.visualize.files import jpeg_bytes, png_bytes
 
@@ -64,7 +65,7 @@ class Report:
 
 def write_report(path: StrPath, report: Report) -> None:
     """Writes the report as one HTML file, pictures included."""
-    write_text(path, render_html(report))
+    write_text(path, readable(render_html(report)))
 
 
 def render_html(report: Report) -> str:

@@ -17,7 +17,7 @@ from adafocus_jax.io import read_json_lines, write_json
 from adafocus_jax.train.logger import METRICS_FILE
 
 EVALUATION_FOLDER = "evaluation"
-FIGURES_FILE = "figures.json"
+FIGURES_FILE, PREDICTIONS_FILE = "figures.json", "predictions.npz"
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adafocus_jax.config import make_model, open_split, train_options
+import numpy as np
+
+from adafocus_jax.config import clip_spec, make_model, open_split, train_options
 from adafocus_jax.data.batches.pipeline import eval_batches
 from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.exits import stored_policies
-from adafocus_jax.evaluate.predict import make_predict_function, predict_split, round_up_to_devices
+from adafocus_jax.evaluate.predict import (
+    Predictions,
+    make_predict_function,
+    predict_split,
+    round_up_to_devices,
+)
 from adafocus_jax.flops import ModelCost, model_cost
 from adafocus_jax.io import StrPath, progress
 from adafocus_jax.predict.loading import load_model
 from adafocus_jax.predict.videos import source_predictions
 from adafocus_jax.types import VideoBatch, VideoPrediction
 from adafocus_jax.visualize.curves import cost_unit
-from adafocus_jax.visualize.report import Headline, Report, Section, write_report
-from adafocus_jax.visualize.run import Run, read_run
+from adafocus_jax.visualize.gallery import validation_gallery
+from adafocus_jax.visualize.report import Headline, Picture, Report, Section, write_report
+from adafocus_jax.visualize.run import EVALUATION_FOLDER, PREDICTIONS_FILE, Run, read_run
 from adafocus_jax.visualize.sections import (
     checkpoints_section,
     config_section,
@@ -29,6 +38,8 @@ from adafocus_jax.visualize.sections import (
     training_section,
     video_section,
 )
+
+log = logging.getLogger(__name__)
 
 
 def report_run(
@@ -57,6 +68,7 @@ def report_run(
         num_steps=_num_steps(run.config, settings),
         shown=shown,
         why_none=why_none,
+        gallery=_gallery(run, settings),
     )
     path = Path(out or run.workdir / "report.html").resolve()
     write_report(path, page)
@@ -70,6 +82,7 @@ def run_report(
     num_steps: int | None,
     shown: Sequence[VideoPrediction] = (),
     why_none: str = "",
+    gallery: np.ndarray | None = None,
 ) -> Report:
     """The report as sections of text, tables and pictures.
 
@@ -79,12 +92,13 @@ def run_report(
       num_steps: of the whole run; None: unknown.
       shown: held-out videos.
       why_none: shown instead, if ``shown`` is empty.
+      gallery: of ``validation_gallery``.
     """
     return Report(
         title=f"Run {run.workdir.name}",
         summary=tuple(_summary(run, num_steps)),
         headlines=tuple(_headlines(run, cost, num_steps)),
-        sections=tuple(_sections(run, cost, shown, why_none)),
+        sections=tuple(_sections(run, cost, shown, why_none, gallery)),
     )
 
 
@@ -115,7 +129,11 @@ def _headlines(run: Run, cost: ModelCost, num_steps: int | None) -> Iterator[Hea
 
 
 def _sections(
-    run: Run, cost: ModelCost, shown: Sequence[VideoPrediction], why_none: str
+    run: Run,
+    cost: ModelCost,
+    shown: Sequence[VideoPrediction],
+    why_none: str,
+    gallery: np.ndarray | None,
 ) -> Iterator[Section]:
     yield checkpoints_section(run)
     if run.figures is None:
@@ -125,6 +143,10 @@ def _sections(
         yield exits_section(run.figures, run.config["model"])
         if "controls" in run.figures:
             yield Section("Learned policies against controls", content=(controls_table(run.figures),))
+    if gallery is not None:
+        text = "The last evaluation, all exits computed: each video by its most important focus frame."
+        picture = Picture(gallery, text, "Gallery of held-out videos", photo=True)
+        yield Section("Most and least confident videos, and wrong ones", content=(picture,))
     for video in shown:
         yield video_section(f"Held-out video {video.name}", video)
     if why_none:
@@ -152,6 +174,22 @@ def _held_out(workdir: Path, data: Mapping[str, Any], videos: int) -> tuple[list
         return list(shown), ""
     except UserError as error:
         return [], f"None to show: {error}."
+
+
+def _gallery(run: Run, data: Mapping[str, Any]) -> np.ndarray | None:
+    """A gallery of what the last evaluation predicted; None if its predictions, or their videos, are not at hand."""
+    path = run.workdir / EVALUATION_FOLDER / PREDICTIONS_FILE
+    if run.figures is None or not path.is_file():
+        return None
+    try:
+        source = open_split(data, run.figures["split"])
+        with np.load(path) as archive:
+            found = Predictions(**archive)
+        spec = clip_spec(run.config, make_model(run.config))
+        return validation_gallery(source, spec, tuple(run.config["classes"]), found)
+    except UserError as error:
+        log.warning("no gallery: %s", error)
+        return None
 
 
 def _num_steps(config: Mapping[str, Any], data: Mapping[str, Any]) -> int | None:

@@ -17,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from adafocus_jax.data.media.names import readable
+
 WIDTH_PX = 960
 TEXT_PX = 27
 INK, MUTED, GRID = "#1b1f24", "#57606a", "#dfe3e8"
@@ -59,8 +61,8 @@ def cover(figure: Figure, image: np.ndarray) -> Axes:
 def write_text(
     axes: Axes, x: float, y: float, text: str, size: float, colour: str = INK, **kwargs: Any
 ) -> None:
-    """Plain text with its baseline at (x, y): a dollar in a class name is a dollar."""
-    axes.text(x, y, text, fontsize=size, color=colour, parse_math=False, **kwargs)
+    """Plain text with its baseline at (x, y): a dollar in a class name is a dollar, and any file name is drawn."""
+    axes.text(x, y, readable(text), fontsize=size, color=colour, parse_math=False, **kwargs)
 
 
 def to_image(figure: Figure) -> np.ndarray:

@@ -43,7 +43,7 @@ def sweep_spatial_estimator():
 
 def sweep_norm_ratio():
     for ratio in (0.0, 0.25, 0.5, 1.0):
-        yield {"loss.norm_ratio": ratio}
+        yield {"loss.weights.norm": ratio}
 
 
 def sweep_seed():

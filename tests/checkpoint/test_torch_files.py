@@ -1,8 +1,10 @@
 import argparse
 import json
+import logging
 import os
 import pickle
 import sys
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -73,8 +75,15 @@ def test_code_is_refused_and_not_run(save, tmp_path):
 
 
 def test_the_class_that_a_file_needs_is_named(torch, save):
-    with pytest.raises(UserError, match=r"refused: .* argparse\.Namespace"):
-        read_state_dict(save({"state_dict": {"w": torch.zeros(1)}, "args": argparse.Namespace(a=1)}))
+    with pytest.raises(UserError, match=r"refused: .* fractions\.Fraction"):
+        read_state_dict(save({"state_dict": {"w": torch.zeros(1)}, "args": Fraction(1, 2)}))
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict"], ids=["torchvision", "timm"])
+def test_checkpoints_of_training_scripts_hold_their_flags(torch, save, key):
+    flags = argparse.Namespace(model="resnet50", lr=0.1, aa=None, sync_bn=True)
+    content = {key: {"module.w": torch.ones(2)}, "optimizer": {"state": {}}, "epoch": 3, "args": flags}
+    assert list(read_state_dict(save(content))) == ["w"]
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -99,6 +108,21 @@ def test_a_truncated_file_is_one_line(torch, save, zipped, share):
 def test_a_file_without_weights(save, content, message):
     with pytest.raises(UserError, match=rf"holds no state dict.*{message}"):
         read_state_dict(save(content))
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_fsdp_wrapped_module.module."]
+)
+def test_names_come_without_wrappers_and_it_is_said(torch, save, caplog, wrapper):
+    caplog.set_level(logging.INFO, "adafocus_jax")
+    path = save({f"{wrapper}conv1.weight": torch.ones(2), f"{wrapper}my.module.bias": torch.ones(3)})
+    assert sorted(read_state_dict(path)) == ["conv1.weight", "my.module.bias"]
+    assert all(part in caplog.text for part in wrapper.strip(".").split("."))
+    caplog.clear()
+    read_state_dict(save({"conv1.weight": torch.ones(2)}))
+    assert not caplog.messages
+    with pytest.raises(UserError, match="there twice"):
+        read_state_dict(save({"conv1.weight": torch.ones(2), f"{wrapper}conv1.weight": torch.ones(2)}))
 
 
 def test_no_such_file(tmp_path):

@@ -1,5 +1,9 @@
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -166,4 +170,23 @@ def test_help_has_examples(capsys):
             "jester 12",
             "mri all frames",
         )
+    )
+
+
+def test_names_that_are_no_text(videos, tmp_path):
+    """Records, skipped.csv, pictures and prints keep the bytes that a name has, or draw a sign for them."""
+    (tmp_path / "videos" / "class").mkdir(parents=True)
+    for name in ("caf\udce9.mp4", f"{'x' * 240}.mp4"):
+        shutil.copy(next((videos / "run").glob("*.mp4")), tmp_path / "videos" / "class" / name)
+    (tmp_path / "videos" / "class" / "bad\udce9.mp4").touch()
+    words = [str(tmp_path / "videos"), str(tmp_path / "out"), "--max-skipped", "0.5", "--workers", "0"]
+    assert main(["prepare", *words]) == 0
+    assert b"class/bad\xe9.mp4,empty file" in (tmp_path / "out" / "skipped.csv").read_bytes()
+    assert {record.name for record in open_records(tmp_path / "out", "train")} >= {"class/caf\udce9.mp4"}
+    assert main(["inspect", str(tmp_path / "out"), "--videos", "2"]) == 0
+    checking = [sys.executable, "-m", "adafocus_jax", "prepare", str(tmp_path / "videos"), "--check"]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    assert (
+        b"class/bad\xe9.mp4 (train): empty"
+        in subprocess.run(checking, capture_output=True, env=strict).stdout
     )

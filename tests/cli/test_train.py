@@ -86,7 +86,7 @@ def test_compiled_programs_stay_for_the_next_start(
     records, tmp_path, monkeypatch, configured, flags, expected
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("adafocus_jax.cli.train.train", lambda *_, **__: TrainResult(step=0))
+    monkeypatch.setattr("adafocus_jax.config.training.train", lambda *_, **__: TrainResult(step=0))
     jax.config.update("jax_compilation_cache_dir", configured)
     assert main(words(records, tmp_path / "run", *flags)) == 0
     assert jax.config.jax_compilation_cache_dir == (expected and expected.format(cache=tmp_path))

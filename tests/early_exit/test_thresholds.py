@@ -94,7 +94,7 @@ def test_every_exit_takes_the_most_confident_of_those_left(size, q):
         assert not len(leaving) or not len(staying) or leaving.min() > staying.max()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(score_tables, qs, st.booleans())
 def test_midway_thresholds_keep_the_exits_and_stay_clear_of_every_score(size, q, tied):
     scores = make_scores(size)
@@ -110,7 +110,7 @@ def test_midway_thresholds_keep_the_exits_and_stay_clear_of_every_score(size, q,
             assert midway[k] == pytest.approx((leaving.min() + staying.max()) / 2, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(CRITERIA)), st.integers(0, 2**31), st.integers(2, 6))
 def test_a_score_depends_on_its_video_and_the_exits_so_far_alone(criterion, seed, exits):
     logits = 3 * np.random.default_rng(seed).standard_normal((7, exits, 5)).astype(np.float32)
@@ -119,7 +119,7 @@ def test_a_score_depends_on_its_video_and_the_exits_so_far_alone(criterion, seed
     np.testing.assert_array_equal(exit_scores(logits[:, :2], criterion), scores[:, :2])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(CRITERIA)), st.integers(0, 2**31), qs)
 def test_every_criterion_can_be_solved_for_any_share(criterion, seed, q):
     logits = 3 * np.random.default_rng(seed).standard_normal((50, 4, 5)).astype(np.float32)

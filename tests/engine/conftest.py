@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from adafocus_jax.benchmark.inference import random_variables
 from adafocus_jax.engine import Engine, Request
-from adafocus_jax.models import create_model, variable_shapes
+from adafocus_jax.models import create_model
 from adafocus_jax.types import VideoBatch
 
 SMALL = {
@@ -22,18 +23,6 @@ SMALL = {
 }
 SMALL |= {"policy_hidden": 8, "temporal_hidden": 8}
 VIDEOS, CLASSES = 12, 5
-
-
-def random_variables(model):
-    rng = np.random.default_rng(0)
-
-    def leaf(path, shape):
-        values = rng.standard_normal(shape.shape).astype(np.float32)
-        if len(shape.shape) > 1:
-            return values / np.sqrt(np.prod(shape.shape[:-1]), dtype=np.float32)
-        return np.abs(values) + np.float32(0.5) if "var" in str(path) or "scale" in str(path) else values
-
-    return jax.tree_util.tree_map_with_path(leaf, variable_shapes(model))
 
 
 @dataclass

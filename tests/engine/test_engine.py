@@ -32,7 +32,7 @@ def run(engine, requests, policy=None, **arguments):
 
 def solved(case, q=1.0, criterion="confidence"):
     """A policy solved on the model's own logits of the exits that count."""
-    usable = case.expected.exit_logits[:, -case.engine._rule.exits :]
+    usable = case.expected.exit_logits[:, -case.engine.num_exits :]
     costs = model_cost(case.model).exit_gflops[-usable.shape[1] :]
     return solve_policy(usable, costs, q, criterion=criterion, calibration_split="train")
 
@@ -58,7 +58,7 @@ def test_videos_leave_where_the_policy_says_and_nothing_behind_is_computed(kind,
     case = request.getfixturevalue(kind)
     policy = solved(case, criterion=criterion)
     results = run(case.engine, map(case.request, range(VIDEOS)), policy)
-    usable = case.expected.exit_logits[:, -case.engine._rule.exits :]
+    usable = case.expected.exit_logits[:, -case.engine.num_exits :]
     first = case.expected.exit_logits.shape[1] - usable.shape[1]
     exits = policy.assign(usable)
     assert len(set(exits)) > 1
@@ -102,7 +102,7 @@ def test_predictions_do_not_depend_on_order_or_neighbours_bit_for_bit(uni, alone
 @pytest.mark.parametrize("kind", ["uni", "tsm"])
 def test_infinite_thresholds_are_no_exit_and_the_glance_alone(kind, request):
     case = request.getfixturevalue(kind)
-    exits = case.engine._rule.exits
+    exits = case.engine.num_exits
     requests = [case.request(number) for number in range(5)]
     without = run(case.engine, requests)
     never = ExitPolicy("entropy", (NOBODY,) * exits, 1.0, "train", 1, 1.0)

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adafocus_jax.early_exit import CRITERIA, choose_policy
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import classification, per_exit
 from adafocus_jax.evaluate.exits import (
-    choose_policy,
     solve_policies,
     store_policies,
     stored_policies,
@@ -129,7 +129,7 @@ def test_sweep_and_stored_policy(tmp_path):
 
     curves = sweep_exits(calibration, test, COSTS, top1)
     by_name = {curve.name: curve for curve in curves}
-    assert len(by_name) == 4
+    assert len(by_name) == len(CRITERIA) + 2  # random and fixed exits beside them
     for curve in curves:
         assert COSTS[2] <= curve.gflops.min() <= curve.gflops.max() <= COSTS[4]
     policies = solve_policies(calibration, COSTS, "train")

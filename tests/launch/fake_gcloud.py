@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CLOUD = Path(os.environ["FAKE_CLOUD"])
+CLOUD = Path(os.environ.get("FAKE_CLOUD", ""))
 WORKERS = int(os.environ.get("FAKE_WORKERS", "2"))
 
 

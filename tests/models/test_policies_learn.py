@@ -99,27 +99,31 @@ def look(model, variables, where=None):
     return float(np.mean(np.sum(np.asarray(out.frame_weights) * holds, axis=1))), np.asarray(out.boxes)
 
 
-@pytest.mark.parametrize("form", ["gate", "pixels"])
-def test_straight_through_alone_moves_the_temporal_policy(form):
-    """Encoders and classifier first learn the classes from uniform frames; then only the temporal policy learns."""
-    arguments = {"temporal_estimator": "straight_through", "straight_through": form}
-    teacher = make_model(temporal="uniform", **arguments)
+MIDDLE = ((SIZE - SQUARE) // 2,) * 2
+STRAIGHT = {"temporal_estimator": "straight_through"}
+
+
+def recognition(out, labels):
+    """Of the exits after the glance, and of the patches."""
+    exits = cross_entropy(out.policy.exit_logits[:, FRAMES:], labels)
+    return exits + cross_entropy(out.random.local_logits, labels)
+
+
+@pytest.fixture(scope="module")
+def taught():
+    """Variables whose encoders and classifier have learned the classes from uniform frames."""
+    teacher = make_model(temporal="uniform", **STRAIGHT)
     variables = init_variables(teacher, jax.random.key(0))
+    return fit(teacher, variables, recognition, steps=120, rate=0.1, where=MIDDLE)
 
-    def recognition(out, labels):
-        return cross_entropy(out.policy.exit_logits[:, FRAMES:], labels) + cross_entropy(
-            out.random.local_logits, labels
-        )
 
-    middle = ((SIZE - SQUARE) // 2,) * 2
-    variables = fit(teacher, variables, recognition, steps=120, rate=0.1, where=middle)
-    student = make_model(spatial="centre", **arguments)
-    before, _ = look(student, variables, middle)
+@pytest.mark.parametrize("form", ["gate", "pixels"])
+def test_straight_through_alone_moves_the_temporal_policy(taught, form):
+    student = make_model(spatial="centre", straight_through=form, **STRAIGHT)
+    before, _ = look(student, taught, MIDDLE)
     assert before == pytest.approx(0.25, abs=0.1)
-    variables = fit(
-        student, variables, recognition, steps=150, rate=0.5, learn="temporal_policy", where=middle
-    )
-    after, _ = look(student, variables, middle)
+    options = {"steps": 150, "rate": 0.5, "learn": "temporal_policy", "where": MIDDLE}
+    after, _ = look(student, fit(student, taught, recognition, **options), MIDDLE)
     assert after > 2 * before
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +39,9 @@ def frames() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, 8, 48, 48, 3), dtype=np.uint8)
 
 
-def evaluate(model, variables, frames, **batch):
-    return jax.jit(lambda v, b: model.apply(v, b))(variables, VideoBatch(frames=frames, **batch))
+@partial(jax.jit, static_argnums=0)
+def evaluate(model, variables, frames, glance=None, draws=None):
+    return model.apply(variables, VideoBatch(frames=frames, glance=glance), draws=draws)
 
 
 def training_pass(model, variables, frames, draws, params):
@@ -52,15 +54,16 @@ def training_pass(model, variables, frames, draws, params):
     )
 
 
-def step(model, variables, frames, draws, labels=(1, 3)):
+@partial(jax.jit, static_argnums=0)
+def step(model, variables, frames, draws):
+    """Gradients, and the output and new running statistics; compiled once per model."""
+
     def loss(params):
         out, updates = training_pass(model, variables, frames, draws, params)
-        return uni_adafocus_loss(out, jnp.asarray(labels), {"norm": 0.5, "kl": 0.1}).mean().total, (
-            out,
-            updates,
-        )
+        losses = uni_adafocus_loss(out, jnp.array([1, 3]), {"norm": 0.5, "kl": 0.1}).mean()
+        return losses.total, (out, updates)
 
-    return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    return jax.grad(loss, has_aux=True)(variables["params"])
 
 
 def test_evaluation_yields_every_named_result(variables, frames):
@@ -146,10 +149,14 @@ def test_gradients_stop_where_the_method_says(variables, frames, estimator):
     """The spatial policy learns from the proxy alone, or from the patches' pixels; no encoder learns from the proxy."""
     names = ("spatial", "temporal", "exits")
     terms = terms_of(small_model(spatial_estimator=estimator), variables, frames, names)
-    gradients = jax.jit(jax.jacrev(terms))(variables["params"])
+    gradient = jax.jit(lambda params, weights: jax.vjp(terms, params)[1](weights)[0])
     learning = {
-        name: {k for k, leaves in gradients.items() if any(np.any(x[row]) for x in jax.tree.leaves(leaves))}
-        for row, name in enumerate(names)
+        name: {
+            group
+            for group, leaves in gradient(variables["params"], weights).items()
+            if any(map(np.any, jax.tree.leaves(leaves)))
+        }
+        for name, weights in zip(names, jnp.eye(len(names)), strict=True)
     }
     by_proxy = estimator == "proxy"
     exits = {"global_encoder", "local_encoder", "classifier"}
@@ -186,7 +193,7 @@ def test_interpolation_gives_the_slope_of_recognition_as_boxes_move(variables):
 def test_controls_run_on_the_same_parameters(variables, frames, spatial, temporal):
     model = small_model(spatial=spatial, temporal=temporal)
     draws = sample_draws(jax.random.key(0), model, 2)
-    out = model.apply(variables, VideoBatch(frames=frames), draws=draws)
+    out = evaluate(model, variables, frames, draws=draws)
     np.testing.assert_allclose(out.boxes[..., 2:], 16, atol=1e-4)
     assert np.all(np.diff(out.frame_indices) > 0)
     if spatial == "centre":
@@ -209,7 +216,7 @@ def test_draws_do_not_depend_on_how_the_batch_is_split():
 def test_handed_in_draws_decide(variables, frames):
     model = small_model()
     draws = sample_draws(jax.random.key(0), model, 2).replace(
-        glance_offsets=jnp.zeros((2, 4)), positions=jnp.zeros((2, 3, 2)), thresholds=jnp.full((2, 3), 0.5)
+        glance_offsets=jnp.zeros((2, 4)), positions=jnp.zeros((2, 3, 2)), thresholds=jnp.full((2, 3), 0.5, jnp.float32)
     )
     _, (out, _) = step(model, variables, frames, draws)
     np.testing.assert_array_equal(out.glance_indices, [[0, 2, 4, 6]] * 2)

@@ -11,6 +11,7 @@ from adafocus_jax.checkpoint import Checkpoints
 from adafocus_jax.config import base_config, check_config, for_classes, make_model
 from adafocus_jax.data.media.video import read_video
 from adafocus_jax.early_exit import ExitPolicy
+from adafocus_jax.engine import Engine
 from adafocus_jax.evaluate.exits import store_policies
 from adafocus_jax.models import init_variables
 from adafocus_jax.visualize.files import write_mp4
@@ -29,10 +30,22 @@ SIZES = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def _one_engine():
+    """Predictors of equal models share one small engine, on two of the simulated devices: compiling takes the time."""
+    engines = {}
+
+    def shared(model, variables, *, policy, max_in_flight, pixel_threads):
+        if model not in engines:
+            buckets = {"glance": (2,), "choose": (2,), "look": (2,)}
+            sizes = {"max_in_flight": 4, "pixel_threads": 2, "buckets": buckets}
+            engines[model] = Engine(model, variables, devices=jax.devices()[:2], **sizes)
+        engines[model].policy = policy
+        engines[model].reset_stats()
+        return engines[model]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adafocus_jax.predict.predictor.Engine", shared)
+        yield
 
 
 def save_run(workdir: Path, name: str = "uni_adafocus_tiny", **sizes: int) -> Path:

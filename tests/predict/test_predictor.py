@@ -15,8 +15,15 @@ from adafocus_jax.types import VideoBatch
 
 
 @pytest.fixture(scope="module")
-def predictor(run) -> Predictor:
+def loaded(run) -> Predictor:
     return Predictor.load(run, max_in_flight=4, num_threads=2)
+
+
+@pytest.fixture
+def predictor(loaded) -> Predictor:
+    """Without early exit, whatever the engine did before."""
+    loaded.policy = None
+    return loaded
 
 
 def test_predictions_are_those_of_evaluation(predictor, run, videos):
@@ -114,7 +121,8 @@ def test_what_the_source_raises_comes_after_what_it_gave(predictor, one_of_each)
 )
 def test_early_exit_gives_what_was_computed_up_to_it(run, predictor, videos, settings, exit_taken, seen):
     path = videos / "walk" / "3.mp4"
-    (early,), (whole,) = Predictor.load(run, **settings)(path), predictor(path)
+    (whole,) = predictor(path)
+    (early,) = Predictor.load(run, **settings)(path)
     assert (early.exit, early.gflops) == (exit_taken, whole.exit_gflops[exit_taken])
     np.testing.assert_allclose(early.exit_logits, whole.exit_logits[: exit_taken + 1], atol=1e-4)
     np.testing.assert_allclose(early.probabilities, whole.exit_probabilities[exit_taken], atol=1e-4)

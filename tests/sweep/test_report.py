@@ -65,10 +65,16 @@ def test_the_page_holds_every_part_also_while_the_sweep_runs(make_sweep, stub):
     sweep = make_sweep(*({"optimizer.lr": lr / 10} for lr in range(4)), objectives=["top1", "seconds"])
     launch(sweep, parse_objectives("top1,seconds"), run=stub)
     sweep.claim(sweep.add({"optimizer.lr": 0.9}), None)
-    page, csv, best, names = report(sweep)
+    page, csv, table, figures = report(sweep)
     html = page.read_text()
-    assert names == ["top1", "seconds"]
-    assert best[0].settings == {"optimizer.lr": 0.3}
+    assert [column.header for column in table.columns] == [
+        "trial",
+        "optimizer.lr",
+        "top1",
+        "seconds",
+        "state",
+    ]
+    assert figures["rows"][0]["settings"] == {"optimizer.lr": 0.3}
     assert re.findall(r"<h2>(.*?)</h2>", html) == [
         "Trials, the best first",
         "Settings against the objective",

@@ -34,7 +34,7 @@ def other(tmp_path):
 
 def test_another_process_is_refused_by_name_until_it_ends(other, tmp_path):
     with pytest.raises(
-        UserError, match=rf"is in use: process {other.pid} on .* was heard of \d+ s ago; stop it first"
+        UserError, match=rf"is in use by process {other.pid} on .*, last seen \d+ s ago: stop that run first"
     ):
         WorkdirLock(tmp_path)
     other.communicate("")
@@ -58,7 +58,7 @@ def test_a_process_of_another_machine_is_taken_for_dead_by_its_heartbeat(tmp_pat
     file.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
     os.utime(file, (time.time() - age_sec,) * 2)
     if refused:
-        with pytest.raises(UserError, match="process 1 on elsewhere trains in it and was heard of 30 s ago"):
+        with pytest.raises(UserError, match="in use by process 1 on elsewhere, last seen 30 s ago"):
             WorkdirLock(tmp_path)
     else:
         WorkdirLock(tmp_path).__exit__()

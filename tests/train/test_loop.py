@@ -103,7 +103,7 @@ def test_a_full_disk_stops_with_the_step_and_loses_nothing(toy, toy_script, unin
     assert "File too large" in done.stderr
     assert "start again to resume from step 3" in done.stderr
     assert load_checkpoint(tmp_path, "latest").step == 3
-    assert "metrics.jsonl cannot be written, training goes on: File too large" in done.stderr
+    assert "metrics.jsonl cannot be written, training continues: File too large" in done.stderr
     assert "TensorBoard's files in" in done.stderr
     toy.run(tmp_path, log_every=2)
     assert_same_end(tmp_path, uninterrupted, steps=[1, 2, 3, 4, 6, 8, 10, 12])
@@ -118,6 +118,8 @@ def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterru
 
 
 def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+
     def evaluate(variables, progress):
         progress(1)
         os.kill(os.getpid(), signal.SIGINT)
@@ -126,7 +128,7 @@ def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_pa
 
     result = toy.run(tmp_path, eval_every=5, evaluate=evaluate)
     assert (result.step, result.signal, result.metrics) == (5, signal.SIGINT, {})
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     assert not rows(tmp_path, "eval")
     toy.run(tmp_path)
     assert_same_end(tmp_path, uninterrupted)

@@ -32,7 +32,7 @@ def records(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(toy, records, tmp_path_factory):
-    """A run of 24 steps in one process with four devices."""
+    """A run of 12 steps in one process with four devices."""
     workdir = tmp_path_factory.mktemp("alone")
     toy.run_on_records(workdir, records)
     return workdir
@@ -49,7 +49,7 @@ def assert_same_curve(workdir, reference):
         zip(*((row["step"], row["loss/total"]) for row in rows(folder)), strict=True)
         for folder in (workdir, reference)
     )
-    assert steps == tuple(range(1, 25))
+    assert steps == tuple(range(1, 13))
     np.testing.assert_allclose(losses, expected, atol=1e-5, rtol=0)
 
 
@@ -83,8 +83,8 @@ def test_four_processes_give_the_curve_and_exactly_the_scores_of_one(
     assert codes == [0] * 4, errors
     assert_same_curve(tmp_path, alone)
     scores = toy.evaluate_on(open_records(records, "train"), load_checkpoint(tmp_path, "latest").variables)
-    assert rows(tmp_path, "eval") == [{"step": 24, "split": "eval", **scores}]
-    assert all("step 24/24" not in error for error in errors[1:])  # process 0 alone writes logs
+    assert rows(tmp_path, "eval") == [{"step": 12, "split": "eval", **scores}]
+    assert all("step 12/12" not in error for error in errors[1:])  # process 0 alone writes logs
 
 
 def test_a_signal_to_one_of_two_stops_both_and_a_death_ends_both(toy, toy_script, records, alone, tmp_path):
@@ -94,18 +94,18 @@ def test_a_signal_to_one_of_two_stops_both_and_a_death_ends_both(toy, toy_script
     stopped = load_checkpoint(tmp_path, "latest").step
     assert 7 <= stopped == rows(tmp_path)[-1]["step"] < 10
     began = time.monotonic()
-    codes, errors = together(*words, last=["die=23"])
+    codes, errors = together(*words, last=["die=11"])
     assert codes[1] == -signal.SIGKILL
     # The sum over processes fails at once, or never ends: then JAX ends the process when it misses the other one.
     how = {75: "toy: another process of the run ended", -signal.SIGABRT: "indicates that another task died"}
     assert how[codes[0]] in errors[0]
     assert f"resuming from step {stopped}" in errors[0]
     assert time.monotonic() - began < 60
-    assert len(rows(tmp_path)) >= 20
+    assert len(rows(tmp_path)) >= 8
     codes, errors = together(*words, last=["late=1"])
     assert codes == [128 + signal.SIGTERM] * 2, errors
     assert not rows(tmp_path, "eval")
-    assert load_checkpoint(tmp_path, "latest").step == 24
+    assert load_checkpoint(tmp_path, "latest").step == 12
     assert_same_curve(tmp_path, alone)
 
 

@@ -71,5 +71,5 @@ def test_a_long_wait_is_told(caplog):
         time.sleep(0.1)
         assert len(caplog.messages) == told >= 2
     assert all(
-        message.startswith("waiting for the next batch of videos since") for message in caplog.messages
+        message.startswith("still waiting for the next batch of videos after") for message in caplog.messages
     )

@@ -163,7 +163,7 @@ def test_a_step_that_is_not_finite_is_dropped_on_all_devices(toy, parallel):
     good = [toy.batch(0), toy.batch(1)]
     state, scalars = run(start, step, good)
     assert scalars.pop("skipped") == 0
-    assert_close((state, scalars), run(*make(toy, parallel=parallel), good), rtol=1e-6)
+    assert_close((state, scalars), run(*make(toy, parallel=parallel), good), rtol=1e-5, atol=1e-7)
 
 
 def test_a_dropped_update_counts_for_the_schedule_and_not_for_adam(toy):

@@ -2,9 +2,9 @@
 
 As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP] [torn=STEP]`` trains for 12 steps; the process kills
 itself, asks itself to stop, or finds the disk full, when the batch of that step is asked for, or kills itself when the
-checkpoint of that step is written but not yet in its place. With ``records=DIR`` it trains for 24
-steps on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID``
-makes it one of several.
+checkpoint of that step is written but not yet in its place. With ``records=DIR`` it trains for 12 steps
+on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID`` makes
+it one of several.
 """
 
 import logging
@@ -17,6 +17,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
+
+if __name__ == "__main__":
+    sys.modules["torch"] = None  # tensorboardX imports it where it can: a second in each of these processes
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +164,7 @@ def run(
     )
 
 
-STEPS_ON_RECORDS = 24
+STEPS_ON_RECORDS = 12
 CLIP = ClipSpec(FRAMES, SIDE, resize=SIDE, flip=False, scales=(1.0,))
 
 

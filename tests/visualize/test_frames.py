@@ -133,3 +133,8 @@ def test_how_far_a_video_went_is_told(prediction, taken, chosen, text):
 def test_a_prediction_without_frames_cannot_be_drawn(prediction):
     with pytest.raises(UserError, match="keep_frames=True"):
         contact_sheet(replace(prediction, frames=None))
+
+
+def test_a_name_that_is_no_text_is_drawn(prediction):
+    named = [replace(prediction, name=f"caf{sign}.mp4") for sign in ("\udce9", "\ufffd")]
+    np.testing.assert_array_equal(*map(contact_sheet, named))

@@ -1,6 +1,6 @@
 """Pictures of evaluations: of the same videos each time, of the frames that the model was given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -8,8 +8,10 @@ import pytest
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches
 from adafocus_jax.data.records.reader import Record
 from adafocus_jax.data.records.schema import encode_frame
+from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
 from adafocus_jax.predict.videos import source_predictions
+from adafocus_jax.visualize.gallery import validation_gallery
 from adafocus_jax.visualize.pictures import evaluation_pictures
 
 SPEC = ClipSpec(num_candidates=4, image_size=16, resize=20, num_glance=2)
@@ -67,3 +69,12 @@ def test_pictures_are_named_by_video_and_kind(predictions):
         assert image.dtype == np.uint8
         assert image.shape[1:] == (960, 3)
     assert evaluation_pictures(Source(), SPEC, predictions, 0) == {}
+
+
+def test_a_gallery_of_stored_predictions_is_refused_for_other_videos(predictions):
+    labels = np.array([[1, 2], [0, -1], [0, -1], [1, -1]])  # of records 4, 0, 3, 1
+    picture = validation_gallery(Source(), SPEC, Source().classes, replace(predictions, labels=labels))
+    assert picture.shape[1:] == (960, 3)
+    assert (picture != 255).any(axis=-1).sum() > 20_000
+    with pytest.raises(UserError, match="the stored predictions are of other videos"):
+        validation_gallery(Source(), SPEC, Source().classes, predictions)

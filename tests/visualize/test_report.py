@@ -86,3 +86,8 @@ def test_a_report_may_be_almost_empty(tmp_path):
         tmp_path / "a.html", Report("t", (), (), (Section("s", (), (Table("none", ("a", "b"), ()),)),))
     )
     Page((tmp_path / "a.html").read_text(encoding="utf-8"))
+
+
+def test_names_that_are_no_text_are_written_with_a_sign(tmp_path):
+    write_report(tmp_path / "page.html", Report(title="caf\udce9.mp4", summary=()))
+    assert "<h1>caf\ufffd.mp4</h1>" in (tmp_path / "page.html").read_text(encoding="utf-8")

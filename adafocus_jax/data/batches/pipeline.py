@@ -8,10 +8,7 @@ epoch's order, with random numbers of its own.
 
 from __future__ import annotations
 
-import gc
 import logging
-import re
-import signal
 from collections.abc import Iterator, Sequence
 
 import grain
@@ -32,7 +29,7 @@ from adafocus_jax.data.batches.dataset import (
 )
 from adafocus_jax.data.batches.sources import Source
 from adafocus_jax.data.batches.transforms import Transform, apply_transforms
-from adafocus_jax.data.media.worker_process import start_worker
+from adafocus_jax.data.batches.workers import iterate_in_workers
 from adafocus_jax.data.records.remote import RemoteSource
 from adafocus_jax.errors import UserError
 
@@ -189,23 +186,4 @@ def _iterate(batches: grain.MapDataset[Arrays], num_workers: int, num_threads: i
     dataset = batches.to_iter_dataset(options)
     if not num_workers:
         return iter(dataset)
-    processes = grain.MultiprocessingOptions(min(num_workers, len(batches)), per_worker_buffer_size=1)
-    return _closing(dataset.mp_prefetch(processes, start_worker))
-
-
-def _closing(dataset: grain.IterDataset) -> Iterator[Arrays]:
-    iterator = iter(dataset)
-    try:
-        yield from iterator
-    except RuntimeError as error:
-        if not (code := re.search(r"terminated unexpectedly with exit code -(\d+)", str(error))):
-            raise
-        raise UserError(
-            f"a data worker was killed by {signal.Signals(int(code[1])).name}, perhaps for want of memory (SIGKILL) or "
-            "of room in /dev/shm (SIGBUS): start again, with smaller batches or fewer workers or threads"
-        ) from error
-    finally:
-        iterator.close()
-        # The iterator's cycles keep the last batches in shared memory, which Python reports as leaked at exit.
-        del iterator
-        gc.collect()
+    return iterate_in_workers(dataset, min(num_workers, len(batches)))

@@ -14,6 +14,7 @@ from adafocus_jax.data.media.frame_folder import iter_folder
 from adafocus_jax.data.media.frames import Deliver, Frame, at_once
 from adafocus_jax.data.media.kinds import Media, media_kind
 from adafocus_jax.data.media.limits import ReadLimits
+from adafocus_jax.data.media.probe import probe_folder, probe_video
 from adafocus_jax.data.media.sparse_video import UnusualVideoError, iter_sparse
 from adafocus_jax.data.media.video import DecodedVideo, iter_frames, read_chosen, stack_frames
 from adafocus_jax.data.media.volume import iter_slices
@@ -69,6 +70,21 @@ def iter_entry(
         case Media.VIDEO:
             read = partial(iter_frames, entry.path)
     return read(short_side=short_side, max_fps=max_fps, segment=entry.segment, limits=options.limits)
+
+
+def check_entry(entry: Entry, options: ReadOptions) -> None:
+    """Looks at an entry as far as can be done without decoding all of it: at its first and last frames.
+
+    Raises:
+      DecodeError, UserError: as ``iter_entry``.
+    """
+    match media_kind(entry.path):
+        case Media.FRAMES:
+            probe_folder(entry.path, options.frame_rate, entry.segment, options.limits)
+        case Media.VOLUME:
+            next(iter_entry(entry, short_side=None, max_fps=None, options=options))
+        case Media.VIDEO:
+            probe_video(entry.path, entry.segment, options.limits)
 
 
 def read_entry(

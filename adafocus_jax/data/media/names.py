@@ -28,6 +28,15 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def readable(name: str) -> str:
+    """The name as text: bytes of it that are none become �.
+
+    >>> readable("caf\\udce9 [id].mp4")
+    'caf\ufffd [id].mp4'
+    """
+    return os.fsencode(name).decode(errors="replace")
+
+
 class StoredNames:
     """Finds files below a folder by name, in whichever Unicode form the name is stored. Lists each folder once."""
 
@@ -63,7 +72,7 @@ def output_stem(name: str, max_bytes: int = _MAX_BYTES) -> str:
     >>> output_stem("clip [id]"), output_stem("run/clip"), len(output_stem("x" * 300))
     ('clip [id]', 'run_clip-48cc732c', 200)
     """
-    text = normal(os.fsencode(name).decode(errors="replace")).replace("/", "_").replace("\0", "_")
+    text = normal(readable(name)).replace("/", "_").replace("\0", "_")
     if text == normal(name) and len(text.encode()) <= max_bytes:
         return text
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]

@@ -134,7 +134,14 @@ def _cut(frames: Iterator[Shown[Picture]], start: float, end: float) -> Iterator
         if frame.time_sec >= start - _STAMP_TOLERANCE_SEC:
             first = frame.time_sec if first is None else first
             yield frame.time_sec - first, frame.picture
-    if first is None or until < start + _MIN_DECODED_FRAC * (end - start):
+    check_segment((start, end), 0.0 if first is None else until, until)
+
+
+def check_segment(segment: tuple[float, float], reached_sec: float, end_sec: float | None = None) -> None:
+    """Refuses a segment of which less than four fifths are reached, in a video that ends: a ``DecodeError``."""
+    start, end = segment
+    if reached_sec < start + _MIN_DECODED_FRAC * (end - start) or not start < end or reached_sec <= start:
+        until = reached_sec if end_sec is None else end_sec
         raise DecodeError(f"segment {start:.2f}–{end:.2f} s is not there: frames end after {until:.2f} s")
 
 
@@ -210,19 +217,14 @@ def decode_frames(
     Raises:
       DecodeError: it breaks off, passes a limit, or holds no frame.
     """
-    clock = Clock(
-        float(1 / stream.average_rate) if stream.average_rate else 1.0,
-        may_jump=Flags.ts_discont in Flags(container.format.flags),
-    )
+    clock, ending = make_clock(container, stream), Ending(container, stream)
     if first_stamp_sec is not None:
         clock.start_at(first_stamp_sec)
-    one_length = container.format.name.startswith(_ONE_LENGTH)
-    num_frames, num_packets, others_end = 0, 0, 0.0
+    num_frames, num_packets = 0, 0
     before, held = 0.0, None
     try:
-        for packet in container.demux(() if one_length else stream):
-            if packet.stream.index != stream.index:  # flushing packets have no index of their own
-                others_end = max(others_end, _end(packet))
+        for packet in container.demux(ending.streams):
+            if ending.is_other(packet):
                 continue
             limits.check_packets(num_packets := num_packets + 1)
             for frame in stream.decode(packet):
@@ -240,23 +242,43 @@ def decode_frames(
     if held is None:
         raise DecodeError("holds no frame that decodes")
     yield held
-    end, stated = max(clock.until_sec, others_end), _stated_sec(container, stream, one_length)
-    if end < _MIN_DECODED_FRAC * stated and not clock.was_reset:
-        raise DecodeError(f"truncated: frames end after {end:.1f} of {stated:.1f} s")
+    ending.check(clock)
 
 
-def _stated_sec(container: av.container.InputContainer, stream: av.VideoStream, one_length: bool) -> float:
-    """How long the file says that its video is, or its longest stream; 0 where it says nothing."""
-    if one_length:
-        return (container.duration or 0) / av.time_base
-    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+def make_clock(container: av.container.InputContainer, stream: av.VideoStream) -> Clock:
+    """The clock of an open video."""
+    step_sec = float(1 / stream.average_rate) if stream.average_rate else 1.0
+    return Clock(step_sec, may_jump=Flags.ts_discont in Flags(container.format.flags))
 
 
-def _end(packet: av.Packet) -> float:
-    """Where a packet ends, in seconds; 0 where it has no stamp."""
-    if packet.pts is None or packet.time_base is None:
-        return 0.0
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+class Ending:
+    """Whether a video ends where its file says that it does."""
+
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+        self._stream = stream
+        one_length = container.format.name.startswith(_ONE_LENGTH)
+        self.streams = tuple(container.streams) if one_length else (stream,)
+        """Those to demultiplex: all, where the file states the length of the longest alone."""
+        self._stated_sec, self._others_end_sec = 0.0, 0.0
+        if one_length:
+            self._stated_sec = (container.duration or 0) / av.time_base
+        elif stream.duration and stream.time_base:
+            self._stated_sec = float(stream.duration * stream.time_base)
+
+    def is_other(self, packet: av.Packet) -> bool:
+        """Whether a packet is not of the video: then where it ends is kept."""
+        if packet.stream.index == self._stream.index:  # those that flush have no index of their own
+            return False
+        if packet.pts is not None and packet.time_base is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self._others_end_sec = max(self._others_end_sec, end)
+        return True
+
+    def check(self, clock: Clock) -> None:
+        """Refuses a video that ended too early: a ``DecodeError``."""
+        end = max(clock.until_sec, self._others_end_sec)
+        if end < _MIN_DECODED_FRAC * self._stated_sec and not clock.was_reset:
+            raise DecodeError(f"truncated: frames end after {end:.1f} of {self._stated_sec:.1f} s")
 
 
 def _decode(

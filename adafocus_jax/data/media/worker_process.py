@@ -12,6 +12,15 @@ import cv2
 from adafocus_jax.allocator import keep_freed_memory
 from adafocus_jax.plugins import import_inherited_plugins
 
+MAIN_GUARD = 'A script that starts workers needs if __name__ == "__main__": around what it does'
+"""Worker processes are spawned: they import the script of their parent before they begin."""
+
+
+def refuse_unguarded_main() -> None:
+    """Ends a worker process that, instead of its work, runs the script of its parent, in one line."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"a worker process has run the whole script again. {MAIN_GUARD}.")
+
 
 def start_worker(*_: object) -> None:
     """Makes a spawned process a well-behaved worker: one OpenCV thread, no Ctrl-C, no life without its parent.

@@ -124,7 +124,7 @@ def write_csv(out: Path, name: str, header: Sequence[str], rows: Iterable[tuple[
     """Writes a sorted table of text into the folder of records."""
     with (
         writing(out / name, folder=out / SCRATCH) as partial,
-        open(partial, "w", newline="", encoding="utf-8") as file,
+        open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         csv.writer(file).writerows([header, *sorted(rows)])
 

@@ -24,6 +24,7 @@ from adafocus_jax.data.datasets import DATASETS, DatasetSpec, DatasetTable, read
 from adafocus_jax.data.datasets.annotations import Entry, read_splits
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.datasets.spec import DEFAULT_FPS
+from adafocus_jax.data.media.worker_process import refuse_unguarded_main
 from adafocus_jax.data.prepare.finish import MAX_SKIPPED, PrepareSummary, finish, summarize, write_csv
 from adafocus_jax.data.prepare.manifest import claim, make_plan
 from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
@@ -96,6 +97,7 @@ def prepare(
         process is still writing the last shards; the disk is full; a worker was killed; too many videos are missing
         or were skipped.
     """
+    refuse_unguarded_main()
     started = time.monotonic()
     _check_arguments(size=size, fps=fps, quality=quality, workers=workers, seed=seed, max_skipped=max_skipped,
                      max_missing=max_missing, shards=shards, part=part)  # fmt: skip
@@ -104,7 +106,7 @@ def prepare(
     out = Path(out)
     try:
         options = {**choice, "classes_file": classes, "val_src": val_src, "columns": columns, "seed": seed}
-        table = _read_table(source, videos, annotations, options)
+        table = read_table(source, videos, annotations, options)
         (out / SCRATCH).mkdir(parents=True, exist_ok=True)
         _check_missing(out, table, max_missing)
         fps = table.spec.fps if fps == "auto" else fps
@@ -175,12 +177,17 @@ def _check_places(out: str | Path, sources: Sequence[str | Path]) -> None:
         raise UserError(f"out={out} holds other files: give an empty or new folder")
 
 
-def _read_table(
+def read_table(
     source: str | Path,
     videos: str | Path | None,
     annotations: str | Path | None,
     options: dict[str, Any],
 ) -> DatasetTable:
+    """The videos of a data set, or of a folder or list, with ``options`` of ``prepare`` that choose among them.
+
+    Raises:
+      UserError: they do not fit, or there is no such source.
+    """
     if source in DATASETS:
         if videos is None:
             raise UserError(

@@ -17,7 +17,7 @@ from typing import Any
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
-from adafocus_jax.data.media.worker_process import start_worker
+from adafocus_jax.data.media.worker_process import MAIN_GUARD, start_worker
 from adafocus_jax.data.prepare.manifest import Plan
 from adafocus_jax.data.records.schema import (
     SCRATCH,
@@ -30,6 +30,9 @@ from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress, remove_partials, write_json
+
+MAX_RECORD_BYTES = 2**31 - 2**25
+"""JPEG images of one video: a record is a protocol buffer, which ends at 2 GiB."""
 
 _POLL_SEC = 0.2
 _NOT_BEGUN = -1
@@ -132,12 +135,17 @@ class ShardJob:
 
     def _read(self, entry: Entry) -> tuple[list[bytes], list[float]]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
-        wanted, frames, times_sec = self.frames, [], []
+        wanted, frames, times_sec, num_bytes = self.frames, list[bytes](), list[float](), 0
         for time_sec, frame in iter_entry(
             entry, short_side=wanted.size, max_fps=wanted.fps, options=wanted.read
         ):
             frames.append(encode_frame(frame, wanted.quality))
             times_sec.append(time_sec)
+            if (num_bytes := num_bytes + len(frames[-1])) > MAX_RECORD_BYTES:
+                raise DecodeError(
+                    f"too long: its first {time_sec:.0f} s take {MAX_RECORD_BYTES / 1e9:.1f} GB as JPEG images, as "
+                    "much as a record holds; store fewer frames a second or smaller ones, or cut it"
+                )
         return frames, times_sec
 
 
@@ -207,9 +215,14 @@ def _make_in_processes(
             for future in done:
                 future.result()
     except BrokenProcessPool as error:
+        if not (videos := tracker.current()):
+            raise UserError(
+                "the worker processes ended as they started; if they left no message above, they were killed, perhaps "
+                f"out of memory. {MAIN_GUARD}"
+            ) from error
         raise UserError(
-            f"a worker process was killed, perhaps out of memory, at {tracker.current() or 'its start'}: "
-            "run the same command again to resume, with fewer `workers`, or without that video"
+            f"a worker process was killed, perhaps out of memory, at {videos}: run the same command again to resume, "
+            "with fewer `workers`, or without that video"
         ) from error
     finally:
         stop.set()

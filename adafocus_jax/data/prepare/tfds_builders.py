@@ -5,9 +5,10 @@ Importing this module registers them::
     import tensorflow_datasets as tfds
     import adafocus_jax.data.prepare.tfds_builders
 
-    builder = tfds.builder("adafocus_jester", data_dir="data", videos="20bn-jester-v1", annotations="lists")
-    builder.download_and_prepare()  # resumes a run that was killed
-    train = builder.as_data_source("train[:10%]")
+    if __name__ == "__main__":  # worker processes import this script, too
+        builder = tfds.builder("adafocus_jester", data_dir="data", videos="20bn-jester-v1", annotations="lists")
+        builder.download_and_prepare()  # resumes a run that was killed
+        train = builder.as_data_source("train[:10%]")
 
 They write what ``adafocus prepare`` writes, by the same code; to read it, TensorFlow Datasets suffices:
 ``tfds.data_source("adafocus_jester", data_dir="data")``.

@@ -155,7 +155,7 @@ def test_grains_check_of_resuming_with_worker_processes(records):
     threads=st.sampled_from([0, 1, 3]),
     seed=st.integers(0, 2**40),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_transformed_batches_depend_on_seed_and_step_alone(start, length, processes, threads, seed):
     options = {"transforms": (Darken(), Invert()), "seed": seed}
     expected = train(Rulers(11), start + length, **options)[start:]

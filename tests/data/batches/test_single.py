@@ -77,7 +77,7 @@ def test_it_is_the_clip_of_evaluation(videos, kind):
     kind=st.sampled_from(KINDS),
     asked=st.lists(st.none() | st.lists(st.integers(0, 4), max_size=4), max_size=4),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_order_of_asking_changes_nothing(videos, kind, asked):
     clip, lazy = read_clip(videos[kind], SPEC), LazyClip(videos[kind], SPEC)
     for positions in asked:
