@@ -15,7 +15,7 @@ long in MobileNetV2."""
 
 
 def default_buckets(costs: Sequence[StageCost], platform: str) -> dict[str, tuple[int, ...]]:
-    """Powers of 2 up to what keeps one device of ``platform`` busy; of 4 where a row is a whole video.
+    """Powers of 4 up to what keeps one device of ``platform`` busy; of 2 on a CPU where a row is a patch.
 
     A stage without frames of its own, which follows the glance, takes the sizes of the glance.
     """
@@ -26,7 +26,7 @@ def default_buckets(costs: Sequence[StageCost], platform: str) -> dict[str, tupl
             continue
         frames = cost.stage.inputs["frames"].shape[0]
         largest = min(256, max(1, _FRAMES.get(platform, _FRAMES["other"]) // frames))
-        step = 2 if cost.stage.rows > 1 else 4
+        step = 2 if cost.stage.rows > 1 and platform == "cpu" else 4
         smaller = [step**power for power in range(9) if step**power < largest]
         buckets[cost.stage.name] = (*smaller, largest)
     return buckets

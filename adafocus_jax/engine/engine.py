@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,9 @@ from adafocus_jax.engine.stats import EngineStats, StageStats
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost, stage_costs
 from adafocus_jax.models import VideoModel
+
+COMPILE_THREADS = 4
+"""Programs that are compiled at once; XLA compiles outside Python's lock."""
 
 
 class Engine:
@@ -156,11 +160,14 @@ class Engine:
         """Compiles all programs, and runs each once on padding; afterwards nothing is compiled any more."""
         if self._warm:
             return
-        for backend in self._backends:
-            for name in self._costs:
-                for size in self.buckets[name]:
-                    backend.compile(name, size)
-                    backend.launch(name, size, *self._padding(backend, name, size))()
+        programs = [
+            (b, name, size) for b in self._backends for name in self._costs for size in self.buckets[name]
+        ]
+        with ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="adafocus-compile") as pool:
+            for compiled in [pool.submit(backend.compile, name, size) for backend, name, size in programs]:
+                compiled.result()
+        for backend, name, size in programs:
+            backend.launch(name, size, *self._padding(backend, name, size))()
         self._warm = True
 
     def stage_seconds(self, repeats: int = 3) -> dict[str, tuple[int, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
 from collections import deque
@@ -224,4 +225,5 @@ class Lane:
     def drain(self) -> None:
         """Waits for what runs, and forgets it."""
         while self.running:
-            self.running.popleft().fetch()
+            with contextlib.suppress(Exception):  # what made the engine stop has been raised already
+                self.running.popleft().fetch()

@@ -106,7 +106,7 @@ class World:
             self.collect()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(worlds())
 def test_every_video_is_served_by_the_rules_and_leaves(world):
     world = World(*world)
