@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -39,9 +42,7 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
     Returns:
       An ``openvino.CompiledModel``.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = _import_openvino().Core()
     settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
     if folder := jax.config.jax_compilation_cache_dir:
         settings["CACHE_DIR"] = os.path.join(folder, "openvino")
@@ -52,18 +53,33 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
     return core.compile_model(graph, "CPU", settings)
 
 
+def _import_openvino() -> Any:
+    # On import it would send usage data, from a process forked of this one, whose threads do not survive that. Without
+    # the package that sends, it does not.
+    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
+    return importlib.import_module("openvino")
+
+
 def _keep_float32_before_networks(graph: Any) -> None:
+    """Makes an output of what the first convolutions and products are given: OpenVINO computes those in full precision.
+
+    In bfloat16, with 8 bits, coordinates of pixels would be off by up to half a pixel at 128, a whole one at 256.
+    """
     rounded: set[str] = set()
+    given: dict[str, Any] = {}
     for node in graph.get_ordered_ops():
-        sources = {value.get_node().get_friendly_name() for value in node.input_values()}
-        if node.get_type_name() in _NETWORK_NODES or sources & rounded:
+        sources = {value.get_node().get_friendly_name(): value for value in node.input_values()}
+        if node.get_type_name() in _NETWORK_NODES or rounded.intersection(sources):
             rounded.add(node.get_friendly_name())
-        else:
-            node.get_rt_info()[_KEEP_PRECISION] = ""
+            given |= sources
+    for name in given.keys() - rounded:
+        value = given[name]
+        plain = value.get_node().get_type_name() in ("Constant", "Parameter")
+        if not plain and value.get_element_type().get_type_name() == "f32":
+            graph.add_outputs(value)
 
 
 _NETWORK_NODES = ("Convolution", "GroupConvolution", "MatMul")
-_KEEP_PRECISION = "precise_0"
 
 
 class OpenVinoBackend:
