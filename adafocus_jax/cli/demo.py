@@ -131,7 +131,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _call(command: str, *words: object) -> Any:
     """Runs one command in this process, and shows it as a user would type it."""
     argv = [command, *map(str, words)]
-    Console().print(f"$ adafocus {shlex.join(argv)}", highlight=False, markup=False, soft_wrap=True, style="cyan")
+    Console().print(
+        f"$ adafocus {shlex.join(argv)}", highlight=False, markup=False, soft_wrap=True, style="cyan"
+    )
     return run_command(argv)
 
 

@@ -42,7 +42,7 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
     Returns:
       An ``openvino.CompiledModel``.
     """
-    core = _import_openvino().Core()
+    core = import_openvino().Core()
     settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
     if folder := jax.config.jax_compilation_cache_dir:
         settings["CACHE_DIR"] = os.path.join(folder, "openvino")
@@ -53,7 +53,8 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
     return core.compile_model(graph, "CPU", settings)
 
 
-def _import_openvino() -> Any:
+def import_openvino() -> Any:
+    """The package ``openvino``."""
     # On import it would send usage data, from a process forked of this one, whose threads do not survive that. Without
     # the package that sends, it does not.
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
@@ -96,7 +97,9 @@ class OpenVinoBackend:
     ) -> None:
         """Arguments as of ``XlaBackend``; ``precision`` as of ``compile_onnx``, the policies in float32 in any case."""
         if device.platform != "cpu":
-            raise UserError(f"backend='openvino' runs on CPUs, and JAX's devices are {device.platform}: take 'xla'")
+            raise UserError(
+                f"backend='openvino' runs on CPUs, and JAX's devices are {device.platform}: take 'xla'"
+            )
         if not is_installed():
             raise UserError("backend='openvino' needs OpenVINO: pip install 'adafocus_jax[openvino]'")
         self._precision, self._programs = precision, stage_programs(model, costs)

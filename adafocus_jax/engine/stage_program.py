@@ -43,7 +43,9 @@ def stage_programs(model: VideoModel, costs: Sequence[StageCost]) -> dict[str, S
     for cost in costs:
         stage = cost.stage
         inputs = {**stage.inputs, **{name: float32_shape(state[name]) for name in stage.reads}}
-        outputs = {f"next_{name}" if name in stage.reads else name: name for name in cost.state if name in read}
+        outputs = {
+            f"next_{name}" if name in stage.reads else name: name for name in cost.state if name in read
+        }
         programs[stage.name] = StageProgram(model, cost, inputs, outputs)
     return programs
 

@@ -11,7 +11,7 @@ import jax
 from adafocus_jax.errors import UserError
 from adafocus_jax.jaxpr_to_onnx.graph import Graph, Value
 from adafocus_jax.jaxpr_to_onnx.primitives import PRIMITIVES
-from adafocus_jax.jaxpr_to_onnx.program import Rows, UntranslatableError, trace
+from adafocus_jax.jaxpr_to_onnx.program import UntranslatableError, trace
 
 if TYPE_CHECKING:
     import onnx
@@ -87,11 +87,13 @@ def to_onnx(
         values.update(zip(equation.outputs, made, strict=True))
     graph.scope = ""
     for key, number in zip(outputs, program.outputs, strict=True):
-        made_name = graph.expanded(values[number], program.specs[number].shape)
-        graph.nodes.append(onnx.helper.make_node("Identity", [made_name], [key], name=f"{key}_output"))
+        graph.name_output(graph.expanded(values[number], program.specs[number].shape), key)
     model = graph.model(
         {key: (program.specs[n].shape, program.specs[n].dtype) for n, key in names.items()},
-        {key: (program.specs[n].shape, program.specs[n].dtype) for key, n in zip(outputs, program.outputs, strict=True)},
+        {
+            key: (program.specs[n].shape, program.specs[n].dtype)
+            for key, n in zip(outputs, program.outputs, strict=True)
+        },
         name=name,
         free_axis=free_axis,
         opset=OPSET,
@@ -99,6 +101,3 @@ def to_onnx(
     )
     onnx.checker.check_model(model, full_check=model.ByteSize() < 2**31)
     return model
-
-
-__all__ = ["OPSET", "Rows", "require_onnx", "to_onnx"]

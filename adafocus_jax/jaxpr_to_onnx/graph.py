@@ -36,6 +36,7 @@ class Graph:
         self._rows_of = rows_of
         self._numbers: dict[str, int] = {}
         self._made: dict[Any, str] = {}
+        self._outputs: set[str] = set()
 
     def constant(self, array: Any, name: str = "constant") -> Value:
         """A constant; small ones of equal content are the same."""
@@ -93,6 +94,19 @@ class Graph:
             self._made[size] = rows
         return self._made[size]
 
+    def name_output(self, name: str, output: str) -> None:
+        """Makes ``name`` known as an output of the model: under that name alone where a node makes it."""
+        import onnx
+
+        maker = next((node for node in self.nodes if name in node.output), None)
+        if maker is None or name in self._outputs:
+            self.nodes.append(onnx.helper.make_node("Identity", [name], [output], name=output))
+        else:
+            for node in self.nodes:
+                for names in (node.input, node.output):
+                    names[:] = [output if one == name else one for one in names]
+        self._outputs.add(output)
+
     def _unique(self, name: str) -> str:
         name = f"{self.scope}/{name}" if self.scope else name
         number = self._numbers[name] = self._numbers.get(name, -1) + 1
@@ -123,7 +137,9 @@ class Graph:
             ]
 
         read = {key for node in self.nodes for key in node.input}
-        constants = [numpy_helper.from_array(array, key) for key, array in self.constants.items() if key in read]
+        constants = [
+            numpy_helper.from_array(array, key) for key, array in self.constants.items() if key in read
+        ]
         graph = helper.make_graph(self.nodes, name, declared(inputs), declared(outputs), constants)
         return helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10, producer_name="adafocus_jax"

@@ -27,7 +27,9 @@ def _elementwise(kind: str | tuple[str, ...]) -> Translation:
     """One node, or several, each taking the result of the one before."""
     first, *more = (kind,) if isinstance(kind, str) else kind
 
-    def translate(g: Graph, eq: Equation, inputs: list[Value], _: list[Spec], results: list[Spec]) -> list[Value]:
+    def translate(
+        g: Graph, eq: Equation, inputs: list[Value], _: list[Spec], results: list[Spec]
+    ) -> list[Value]:
         name = g.op(first, *(value.name for value in inputs))[0]
         for step in more:
             name = g.op(step, name)[0]
@@ -53,18 +55,24 @@ def _twice(g: Graph, eq: Equation, inputs: list[Value], *rest: Any) -> Sequence[
     return _elementwise("Mul")(g, eq, inputs * 2, *rest)
 
 
-def _power(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _power(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     exponent = g.constant(np.asarray(eq.params["y"], specs[0].dtype))
     return [Value(g.op("Pow", inputs[0].name, exponent.name)[0], inputs[0].shape)]
 
 
-def _clamp(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _clamp(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     low, x, high = (value.name for value in inputs)
     name = g.op("Min", g.op("Max", x, low)[0], high)[0]
     return [Value(name, _same_shape(inputs, results[0]))]
 
 
-def _select(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _select(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     which, *cases = inputs
     if specs[0].dtype != np.bool_ or len(cases) != 2:
         raise UntranslatableError("the JAX primitive 'select_n' is known of two cases alone")
@@ -115,14 +123,18 @@ def _argument(kind: str) -> Translation:
     return translate
 
 
-def _reshape(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _reshape(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     if eq.name == "reshape" and eq.params["dimensions"] is not None:
         raise UntranslatableError("the JAX primitive 'reshape' is known without dimensions alone")
     (x,), shape = _whole(g, inputs, specs), results[0].shape
     return [Value(g.reshaped(x, shape), shape)]
 
 
-def _broadcast(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _broadcast(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     # The axes stay short: elementwise nodes broadcast by themselves.
     shape: list[Any] = [1] * len(results[0].shape)
     for axis, size in zip(eq.params["broadcast_dimensions"], inputs[0].shape, strict=True):
@@ -155,7 +167,22 @@ def _concatenate(
     return [Value(g.op("Concat", *parts, axis=eq.params["dimension"])[0], results[0].shape)]
 
 
-def _split(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _stack(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
+    axis = eq.params["axis"]
+    parts = [g.op("Unsqueeze", x, g.integers([axis]))[0] for x in _whole(g, inputs, specs)]
+    return [Value(g.op("Concat", *parts, axis=axis)[0], results[0].shape)]
+
+
+def _tile(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+    (x,) = _whole(g, inputs, specs)
+    return [Value(g.op("Tile", x, g.shape(eq.params["reps"]))[0], results[0].shape)]
+
+
+def _split(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     (x,), sizes = _whole(g, inputs, specs), g.shape(eq.params["sizes"])
     if len(results) == 1:
         return [Value(x, results[0].shape)]
@@ -163,7 +190,9 @@ def _split(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], resul
     return [Value(name, result.shape) for name, result in zip(names, results, strict=True)]
 
 
-def _slice(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _slice(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     (x,), params = _whole(g, inputs, specs), eq.params
     steps = params["strides"] or (1,) * len(specs[0].shape)
     axes = [
@@ -173,7 +202,9 @@ def _slice(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], resul
     ]
     if not axes:
         return [Value(x, results[0].shape)]
-    starts, ends = (g.shape(tuple(params[key][a] for a in axes)) for key in ("start_indices", "limit_indices"))
+    starts, ends = (
+        g.shape(tuple(params[key][a] for a in axes)) for key in ("start_indices", "limit_indices")
+    )
     name = g.op("Slice", x, starts, ends, g.integers(axes), g.integers([steps[a] for a in axes]))[0]
     return [Value(name, results[0].shape)]
 
@@ -212,7 +243,9 @@ def _cumulative_maximum(
     (x,), axis = _whole(g, inputs, specs), eq.params["axis"]
     length, reach = specs[0].shape[axis], 1
     if isinstance(length, Rows) or eq.params["reverse"]:
-        raise UntranslatableError("the JAX primitive 'cummax' is known forward, over an axis of fixed length alone")
+        raise UntranslatableError(
+            "the JAX primitive 'cummax' is known forward, over an axis of fixed length alone"
+        )
     cut = partial(_cut, g, axis=axis)
     while reach < length:
         later = g.op("Max", cut(x, start=reach, end=length), cut(x, start=0, end=length - reach))[0]
@@ -247,7 +280,9 @@ def _convolution(
     return [Value(_transposed(g, name, np.argsort(numbers.out_spec).tolist()), results[0].shape)]
 
 
-def _product(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _product(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     (left, right), ((over_left, over_right), (batch_left, batch_right)) = (
         _whole(g, inputs, specs),
         eq.params["dimension_numbers"],
@@ -267,7 +302,9 @@ def _product(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], res
     return [Value(g.op("Einsum", left, right, equation=equation)[0], results[0].shape)]
 
 
-def _max_pool(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _max_pool(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     params, last = eq.params, len(specs[0].shape) - 1
     window, padding = params["window_dimensions"], params["padding"]
     if window[0] != 1 or window[-1] != 1 or set(params["base_dilation"]) != {1}:
@@ -286,7 +323,9 @@ def _max_pool(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], re
     return [Value(_transposed(g, name, (0, *range(2, last + 1), 1)), results[0].shape)]
 
 
-def _gather(g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]) -> list[Value]:
+def _gather(
+    g: Graph, eq: Equation, inputs: list[Value], specs: list[Spec], results: list[Spec]
+) -> list[Value]:
     numbers, sizes, shape = eq.params["dimension_numbers"], eq.params["slice_sizes"], specs[0].shape
     batch, indexed = tuple(numbers.operand_batching_dims), tuple(numbers.start_index_map)
     kept = [axis for axis in range(len(shape)) if axis not in (*batch, *indexed)]
@@ -320,12 +359,16 @@ def _in_bounds(g: Graph, indices: str, extents: Shape, eq: Equation) -> tuple[st
     if mode == "CLIP":
         return clipped, None
     moved = _as(g, g.op("Not", g.op("Equal", clipped, indices)[0])[0], np.int32)
-    return clipped, g.op("Greater", g.op("ReduceMax", moved, g.integers([-1]), keepdims=0)[0], g.constant(np.int32(0)).name)[0]
+    return clipped, g.op(
+        "Greater", g.op("ReduceMax", moved, g.integers([-1]), keepdims=0)[0], g.constant(np.int32(0)).name
+    )[0]
 
 
 def _filled(g: Graph, name: str, outside: str, kept: int, fill: Any, dtype: np.dtype) -> str:
     if fill is None:  # what JAX takes then
-        fill = np.nan if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max
+        fill = (
+            np.nan if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max
+        )
     if kept:
         outside = g.op("Unsqueeze", outside, g.integers([-1 - axis for axis in range(kept)]))[0]
     return g.op("Where", outside, g.constant(np.asarray(fill, dtype)).name, name)[0]
@@ -389,6 +432,8 @@ PRIMITIVES: dict[str, Translation] = {
     "split": _split,
     "square": _twice,
     "squeeze": _reshape,
+    "stack": _stack,
+    "tile": _tile,
     "transpose": _transpose,
 }
 """Name of a JAX primitive to its translation."""

@@ -216,7 +216,9 @@ def test_draws_do_not_depend_on_how_the_batch_is_split():
 def test_handed_in_draws_decide(variables, frames):
     model = small_model()
     draws = sample_draws(jax.random.key(0), model, 2).replace(
-        glance_offsets=jnp.zeros((2, 4)), positions=jnp.zeros((2, 3, 2)), thresholds=jnp.full((2, 3), 0.5, jnp.float32)
+        glance_offsets=jnp.zeros((2, 4)),
+        positions=jnp.zeros((2, 3, 2)),
+        thresholds=jnp.full((2, 3), 0.5, jnp.float32),
     )
     _, (out, _) = step(model, variables, frames, draws)
     np.testing.assert_array_equal(out.glance_indices, [[0, 2, 4, 6]] * 2)
