@@ -15,6 +15,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 # a seventh of the time. Tests of numbers or speed ask for the fixture `jit_as_for_use`.
 os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+# PyTorch's threads wait by spinning: where another test has the core, a pass takes ten times the CPU time.
+os.environ["OMP_NUM_THREADS"] = "1"
 # One cache per run, empty at first: pytest-xdist starts its workers with this environment.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="adafocus-test-programs-")

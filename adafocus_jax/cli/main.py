@@ -38,8 +38,7 @@ COMMANDS = {
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
 command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
 
-WRAPPERS = ("sweep", "launch")
-"""Commands that take another command behind ``--``; they find its words in ``args.after``."""
+WRAPPERS = ("sweep", "launch")  # They take another command behind `--`, as ``args.after``.
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -72,7 +71,6 @@ def run_command(argv: Sequence[str]) -> Any:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of one command, with ``run``; overrides of its config are in ``settings``."""
     command = argv[0] if argv and argv[0] in COMMANDS else None
-    # What follows `--` is another command's, for those that start one.
     split = argv.index("--") if command in WRAPPERS and "--" in argv else len(argv)
     parser = build_parser(command)
     args, rest = parser.parse_known_args(argv[:split])

@@ -21,8 +21,7 @@ from adafocus_jax.visualize.pictures import PictureFolder
 log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
-Classifies videos with a trained checkpoint, a line for each as soon as it is done. One that does not read does not stop
-the others; the command then ends with status 1.
+Classifies videos with a trained checkpoint. One that does not read stops no others; the status is then 1.
 
 VIDEO is a video file, a folder of frames, a NIfTI volume, a folder of any of these, a pattern (quoted), @FILE (a text
 file with a path per line), or - (such lines from standard input). --jsonl writes objects of video, top, exit, gflops,

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from adafocus_jax.cli.flags import defaults_of
-from adafocus_jax.cli.prepare_flags import DESCRIPTION, EPILOG, add_flags
+from adafocus_jax.cli.prepare_flags import add_flags
+from adafocus_jax.cli.prepare_help import DESCRIPTION, EPILOG
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.prepare.beam import make_on_beam
 from adafocus_jax.data.prepare.check import check

@@ -1,4 +1,4 @@
-"""The flags of ``adafocus prepare``, and its help."""
+"""The flags of ``adafocus prepare``."""
 
 from __future__ import annotations
 
@@ -7,37 +7,8 @@ import re
 from typing import Any
 
 from adafocus_jax.cli.flags import defaults_of
-from adafocus_jax.data.datasets import DATASETS
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.prepare.prepare import DEFAULT_FPS, FPS, prepare
-
-DESCRIPTION = f"""\
-Converts videos into sharded records, which train and evaluate read.
-
-Known data sets, by name, from their videos (or folders of frames) and their official annotation files:
-  {" ".join(name for name in DATASETS if name != "custom")}
-Your own: SRC is a folder with one sub-folder of videos per class (perhaps below train/ and val/), or a list file with
-a line path,label[,label...] per video (comma, semicolon, space or tab; labels as numbers from 0 or as names of
---classes). A folder that has the name of a data set is ./NAME.
-
-Run the same command again to resume a run that was stopped. Videos that do not decode are listed with the reason in
-OUT/skipped.csv, annotated videos that are missing in OUT/missing.csv; adafocus inspect OUT verifies the result. The
-records also open as tfds.builder_from_directory(OUT), and as tfds.data_source("adafocus_DATASET", data_dir=DIR)
-where OUT is DIR/adafocus_DATASET/1.0.0."""
-
-EPILOG = """\
-examples:
-  adafocus prepare videos/ records/ --val-fraction 0.1
-  adafocus prepare train.csv records/ --classes classes.txt --videos videos/ --val-src val.csv
-  adafocus prepare something_v1 --videos 20bn-something-something-v1/ --annotations lists/ records/
-
-on several machines (a Slurm array, the workers of a TPU slice) that all see the videos and write to one folder, or to
-folders that are later copied into one, .prepare included:
-  adafocus prepare kinetics400 --videos k400/ --annotations k400/lists/ records/ --shard $SLURM_ARRAY_TASK_ID/64
-  adafocus prepare --finalize records/            # once, when all 64 are done
-
-on Apache Beam, whose workers must see the same folders and have this package (pip install 'adafocus_jax[beam]'):
-  adafocus prepare kinetics400 --videos k400/ --annotations k400/lists/ records/ --beam='--runner=FlinkRunner'"""
 
 _RATES = ", ".join(f"{name} {'all frames' if fps is None else f'{fps:g}'}" for name, fps in FPS.items())
 
@@ -50,12 +21,13 @@ def _part(text: str) -> tuple[int, int]:
 
 
 _DIR, _FILE, _SHARE = {"metavar": "DIR"}, {"metavar": "FILE"}, {"type": float, "metavar": "SHARE"}
+_FPS: dict[str, Any] = {"type": float, "metavar": "FPS"}
 _COUNT: dict[str, Any] = {"type": int, "metavar": "N"}
 _FLAGS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
     "what to read": {
         "--videos": (
             _DIR,
-            "folder of the videos; for a list, the root of its paths (default: the list's own folder)",
+            "folder of the videos; of a list: the root of its paths (default: its own folder)",
         ),
         "--annotations": (_DIR, "folder of the data set's annotation files, or the one file"),
         "--trim": (
@@ -69,10 +41,7 @@ _FLAGS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
         ),
         "--val-fraction": (_SHARE, "share of each class to hold out as the split val"),
         "--val-src": ({"metavar": "SRC"}, "folder or list to make the split val from"),
-        "--frame-rate": (
-            {"type": float, "metavar": "FPS"},
-            "frame rate of folders of frames (default %(default)s)",
-        ),
+        "--frame-rate": (_FPS, "frame rate of folders of frames (default %(default)s)"),
         "--axis": (_COUNT, "axis of volumes along which slices follow each other (default %(default)s)"),
         "--window": (
             {"type": float, "nargs": 2, "metavar": ("LOW", "HIGH")},
@@ -85,10 +54,7 @@ _FLAGS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
         "--quality": (_COUNT, "JPEG quality, 1...100 (default %(default)s)"),
         "--seed": (_COUNT, "seed of the record order and the validation split (default %(default)s)"),
         "--shards": (_COUNT, "shards per split (default: one per 200 videos, 16 or fewer for small sets)"),
-        "--max-skipped": (
-            _SHARE,
-            "fail if a larger share of videos does not decode (default %(default)s)",
-        ),
+        "--max-skipped": (_SHARE, "fail if a larger share of videos does not decode (default %(default)s)"),
         "--max-missing": (
             _SHARE,
             "fail early if a larger share of annotated videos is missing (default %(default)s)",

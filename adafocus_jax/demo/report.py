@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-
-from adafocus_jax.demo.score import PolicyScore, source_frames
+from adafocus_jax.demo.outcome import Outcome
+from adafocus_jax.demo.score import PolicyScore
+from adafocus_jax.demo.verdict import SEEDS, Verdict
 from adafocus_jax.flops import ModelCost
-from adafocus_jax.types import VideoPrediction
 from adafocus_jax.visualize.report import Headline, Report, Section, Table
 from adafocus_jax.visualize.run import Run
 from adafocus_jax.visualize.run_report import run_report
 from adafocus_jax.visualize.sections import video_section
 
 
-def demo_report(run: Run, cost: ModelCost, score: PolicyScore, shown: VideoPrediction) -> Report:
+def demo_report(run: Run, cost: ModelCost, outcome: Outcome, verdict: Verdict, *, comparable: bool) -> Report:
     """The report of the demo's run, and above it what only made videos can tell.
 
     Args:
       run: with figures of ``adafocus evaluate --controls --early-exit``.
       cost: of its model.
-      score: of the learned policy against the truth.
-      shown: a held-out video, with its truth in ``extra``.
+      outcome: of its policies.
+      verdict: on the run.
+      comparable: whether it was made and trained as the runs of other seeds in ``verdict``.
     """
     any_run = run_report(run, cost, num_steps=run.config["train"]["steps"])
     assert run.figures is not None
-    figures = run.figures
+    figures, score, shown = run.figures, outcome.score, outcome.shown
     chance = 100 / len(shown.classes)
     return replace(
         any_run,
         title="Uni-AdaFocus: where and when it looked",
         summary=(
-            "A tiny model learned from made videos to find a small figure that is there in a quarter of the frames, "
-            f"and to tell which of {len(shown.classes)} kinds it is. Nothing told it where or when the figure appears.",
+            "A tiny model is trained on made videos to find a small figure that is there for part of the time, and "
+            f"to tell which of {len(shown.classes)} kinds it is. Nothing tells it where or when the figure appears.",
             f"On {figures['videos']} held-out videos it names the right kind in {figures['top1']:.0f}% "
-            f"(chance: {chance:.0f}%).",
+            f"(chance: {chance:.0f}%). {verdict.sentence}",
+            *(f"Look at this: {hint}." for hint in verdict.hints),
         ),
         headlines=(
             Headline(f"{figures['top1']:.0f}%", "top-1 on held-out videos", f"chance {chance:.0f}%"),
@@ -59,6 +58,7 @@ def demo_report(run: Run, cost: ModelCost, score: PolicyScore, shown: VideoPredi
                 f"Its true class is {shown.extra['true_class']}. The dashed boxes are the truth, which the model never "
                 "sees.",
             ),
+            Section("What it learned", content=(learned_table(verdict, outcome, comparable=comparable),)),
             _truth(score),
             *any_run.sections,
         ),
@@ -81,12 +81,19 @@ def _truth(score: PolicyScore) -> Section:
     return Section("Where it looked", content=(where,))
 
 
-def truth_extra(truth: Mapping[str, Any], classes: Sequence[str], num_candidates: int) -> dict[str, object]:
-    """``VideoPrediction.extra`` of a made video: its class, and the figure's box in each candidate (NaN: not there)."""
-    boxes = truth["boxes"]
-    at = source_frames(np.arange(num_candidates), num_candidates, len(boxes))
-    nowhere = [np.nan] * 4
-    return {
-        "true_class": classes[truth["label"]],
-        "true_boxes": np.array([nowhere if boxes[i] is None else boxes[i] for i in at], np.float64),
-    }
+def learned_table(verdict: Verdict, outcome: Outcome, *, comparable: bool) -> Table:
+    """What a run learned, beside chance and beside the runs of other seeds."""
+    score = outcome.score
+    chance = (
+        f"{100 / len(outcome.shown.classes):.0f}%",
+        f"{score.random.figure_covered:.0%} (random patches of that size)",
+        f"{score.frames_with_figure_uniform:.0%} (uniform frames)",
+        f"best: {verdict.control}",
+    )
+    rows = []
+    for (spread, value), other in zip(verdict.figures, chance, strict=True):
+        seeds = f"{spread.mean:.0f} ({spread.low:.0f}–{spread.high:.0f})"
+        cells = (spread.name, f"{value:.0f}{spread.unit}", other, seeds)
+        rows.append((*cells, spread.place(value)) if comparable else cells)
+    columns = ("", "this run", "by chance", f"seeds {SEEDS}: mean (range)")
+    return Table("What this run learned", (*columns, "this run is") if comparable else columns, tuple(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,6 +36,20 @@ class PolicyScore:
     """Expectation over boxes of the same sizes at uniformly random places, in the same frames."""
     centre: BoxScore
     """Boxes of the same sizes in the middle of the frame, in the same frames."""
+    frames_by_video: np.ndarray = field(compare=False)
+    """``[V]`` float64: ``frames_with_figure`` of each video."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The learned policies' and chance's, by name."""
+        return {
+            "figure_covered": self.learned.figure_covered,
+            "figure_covered_random": self.random.figure_covered,
+            "centre_in_patch": self.learned.centre_in_patch,
+            "centre_in_patch_random": self.random.centre_in_patch,
+            "frames_with_figure": self.frames_with_figure,
+            "frames_with_figure_uniform": self.frames_with_figure_uniform,
+        }
 
 
 def source_frames(candidates: np.ndarray, num_candidates: int, num_frames: int) -> np.ndarray:
@@ -76,6 +90,7 @@ def score_policy(
         learned=_box_score(covered_share(patches, hit), centre_inside(patches, hit)),
         random=_box_score(*random_box_score(patches[:, 2:], hit, frame_size)),
         centre=_box_score(covered_share(middle, hit), centre_inside(middle, hit)),
+        frames_by_video=there.mean(axis=1),
     )
 
 

@@ -53,11 +53,11 @@ class DemoTask:
     """Brightness goes from (1 − contrast) to (1 + contrast) times the colour's."""
     speed_px: float = 2.0
     """Way of a disc from one frame to the next."""
-    background_std: float = 0.12
+    background_std: float = 0.08
     """Standard deviation of the background; colour values lie in 0…1."""
     drift_px: float = 0.7
     """Most that an octave of the background moves from one frame to the next, on each axis."""
-    jitter_std: float = 0.08
+    jitter_std: float = 0.05
     """Of each channel of the figure's colour, from video to video."""
     decoy_jitter_std: float = 0.03
     """Of each channel of a decoy's grey."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import ClassVar, Literal
 
 import jax
@@ -12,13 +11,18 @@ import numpy as np
 from flax import linen as nn
 
 from adafocus_jax.errors import UserError
-from adafocus_jax.models.draws import policy_draws
+from adafocus_jax.models.draws import dropout_keys, policy_draws
 from adafocus_jax.models.heads import LinearHead
 from adafocus_jax.models.layers import BatchNorm, Dense
 from adafocus_jax.models.policies import SpatialPolicy, TemporalPolicy, control_actions, interpolate_actions
 from adafocus_jax.models.sizes import size_complaints
 from adafocus_jax.models.stages import Glance, GlanceExits, Policies, Stage
-from adafocus_jax.ops.frame_selection import select_frames, straight_through_gate, straight_through_pixels
+from adafocus_jax.ops.frame_selection import (
+    select_frames,
+    straight_through_gate,
+    straight_through_pixels,
+    take_frames,
+)
 from adafocus_jax.ops.normalize import normalize_frames
 from adafocus_jax.ops.patch_crop import CropMethod, boxes_from_actions, crop_patches
 from adafocus_jax.ops.temporal_logits import (
@@ -132,7 +136,7 @@ class AdaFocus(nn.Module):
         features = self._look(batch, indices, positions, passes, train)
         outputs = []
         for turn, (box, feature) in enumerate(zip(passes, features, strict=True)):
-            keys = _keys(draws, turn, train)
+            keys = dropout_keys(draws, turn, train)
             outputs.append(self.classify(glance, feature, gate, box, keys, train))
         learned = outputs[0]
         return ModelOutput(
@@ -157,7 +161,7 @@ class AdaFocus(nn.Module):
         """The cheap part: global encoder, per-frame head, the exits along the glance. No policy runs."""
         frames, indices = self.glance_frames(batch, train, draws)
         features = self.global_encoder(frames, train)
-        keys = _keys(draws, 0, train)
+        keys = dropout_keys(draws, 0, train)
         pooled = features.pooled.astype(jnp.float32)
         global_logits = self.global_head(pooled, keys, train)
         exits = self.glance_exits(features.pooled, global_logits, keys, train)
@@ -196,7 +200,7 @@ class AdaFocus(nn.Module):
         if frames is None:
             offsets = draws.glance_offsets if train and draws is not None else None
             indices = self._glance_indices(batch.frames.shape[0], offsets)
-            frames = _take_frames(batch.frames, indices)
+            frames = take_frames(batch.frames, indices)
         frames = normalize_frames(frames, self.dtype)
         shape = (*frames.shape[:2], self.glance_size, self.glance_size, 3)
         return jax.image.resize(frames, shape, "bilinear", antialias=False), indices
@@ -287,11 +291,11 @@ class AdaFocus(nn.Module):
         self, batch: VideoBatch, indices: Array, positions: Array, passes: list[Array], train: bool
     ) -> list[Array]:
         """Features ``[B, F, D']`` for each set of boxes, all through the local encoder as one batch."""
-        frames = normalize_frames(_take_frames(batch.frames, indices), self.dtype)
+        frames = normalize_frames(take_frames(batch.frames, indices), self.dtype)
         patches = [self.cut_patches(frames, boxes) for boxes in passes]
         if train and self._straight_through("pixels"):
             following = jnp.minimum(indices + 1, self.num_candidates - 1)
-            next_frames = normalize_frames(_take_frames(batch.frames, following), self.dtype)
+            next_frames = normalize_frames(take_frames(batch.frames, following), self.dtype)
             patches = [
                 straight_through_pixels(patch, self.cut_patches(next_frames, boxes), positions)
                 for patch, boxes in zip(patches, passes, strict=True)
@@ -393,15 +397,3 @@ class AdaFocus(nn.Module):
         else:
             coefficients = monte_carlo_coefficients(weights, rounds, draws.gumbel)
         return expected_logits(coefficients, self._seen_by_policy(glance.global_logits))
-
-
-def _take_frames(frames: Array, indices: Array) -> Array:
-    # In bounds by construction; otherwise every frame would be compared and copied once more.
-    return jnp.take_along_axis(frames, indices[:, :, None, None, None], axis=1, mode="promise_in_bounds")
-
-
-def _keys(draws: Draws | None, turn: int, train: bool) -> Array | None:
-    """The dropout keys of one of the two passes."""
-    if not train or draws is None or draws.dropout is None:
-        return None
-    return jax.vmap(partial(jax.random.fold_in, data=turn))(draws.dropout)

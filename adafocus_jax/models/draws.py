@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -50,3 +51,10 @@ def policy_draws(model: Any, key: Array) -> Draws:
         else None,
         frame_order=uniform(next(keys), (model.num_candidates,)) if model.temporal == "random" else None,
     )
+
+
+def dropout_keys(draws: Draws | None, turn: int, train: bool) -> Array | None:
+    """Dropout keys ``[B]`` of one of the two passes of a training step; None where nothing is dropped."""
+    if not train or draws is None or draws.dropout is None:
+        return None
+    return jax.vmap(partial(jax.random.fold_in, data=turn))(draws.dropout)

@@ -152,3 +152,9 @@ def _pixels_backward(saved: tuple[Array, Array, Array], cotangent: Array) -> tup
 
 
 straight_through_pixels.defvjp(_pixels_forward, _pixels_backward)
+
+
+def take_frames(frames: Array, indices: Array) -> Array:
+    """Frames ``[B, F, H, W, C]`` at ``indices [B, F]``, all in 0…N−1, of ``[B, N, H, W, C]``."""
+    # In bounds by construction; otherwise every frame would be compared and copied once more.
+    return jnp.take_along_axis(frames, indices[:, :, None, None, None], axis=1, mode="promise_in_bounds")

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from adafocus_jax.checkpoint import LoadedCheckpoint, checkpoint_folder, load_checkpoint, require_same_arrays
 from adafocus_jax.config import clip_spec, complete, make_model
 from adafocus_jax.data.batches.pipeline import ClipSpec
 from adafocus_jax.flops import model_cost
-from adafocus_jax.models import VideoModel, init_variables
+from adafocus_jax.models import VideoModel, variable_shapes
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ def load_model(directory: str | os.PathLike[str], which: str = "best") -> Traine
     checkpoint = load_checkpoint(directory, which)
     checkpoint = checkpoint._replace(config=complete(checkpoint.config))
     model = make_model(checkpoint.config)
-    expected = jax.eval_shape(lambda: init_variables(model, jax.random.key(0)))
-    require_same_arrays(checkpoint.variables, expected, str(directory))
+    require_same_arrays(checkpoint.variables, variable_shapes(model), str(directory))
     return TrainedModel(
         folder=checkpoint_folder(directory),
         checkpoint=checkpoint,

@@ -19,7 +19,7 @@ from adafocus_jax.data.batches.sources import VideoData
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import ExitPolicy
-from adafocus_jax.engine import Engine, Request, Result
+from adafocus_jax.engine import Engine, ExitRule, Request, Result
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import AdaFocus, VideoModel
@@ -122,12 +122,12 @@ class Predictor:
         return cls(trained.model, variables, trained.classes, spec=trained.spec, policy=policy, **settings)
 
     @property
-    def policy(self) -> ExitPolicy | None:
+    def policy(self) -> ExitPolicy | ExitRule | None:
         """Where videos leave; setting it between calls costs nothing."""
         return self.engine.policy
 
     @policy.setter
-    def policy(self, policy: ExitPolicy | None) -> None:
+    def policy(self, policy: ExitPolicy | ExitRule | None) -> None:
         self.engine.policy = policy
         self.engine.reset_stats()
 

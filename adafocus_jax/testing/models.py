@@ -104,7 +104,8 @@ def videos(model: VideoModel, batch_size: int) -> VideoBatch:
 
 def check_output(out: ModelOutput, model: VideoModel, batch_size: int) -> None:
     """Asserts shapes and dtypes of an evaluation pass, of arrays or of shapes; of arrays their ranges too."""
-    focus, candidates = out.frame_indices.shape[1], model.num_candidates
+    candidates = model.num_candidates
+    focus = getattr(model, "num_focus", candidates)  # a plain classifier looks at all
     chex.assert_shape(out.logits, (batch_size, model.num_classes))
     chex.assert_shape(out.exit_logits, (batch_size, None, model.num_classes))
     chex.assert_shape(out.frame_indices, (batch_size, focus))

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SEC = 30
 """A process that was not heard of for so long has died, and the others end too."""
+START_SEC = 1800
+"""For all processes to find each other: the machines of a large slice do not come up together."""
 _SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -38,6 +40,7 @@ def connect(
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     missing = [f"`{name}`" for name, value in given.items() if value is None]
     if len(missing) == 3 and not in_cluster(os.environ):
+        refuse_unknown_ranks(os.environ)
         return
     if len(missing) in (1, 2):
         raise UserError(
@@ -52,12 +55,36 @@ def connect(
             coordinator,
             num_processes,
             process_id,
+            initialization_timeout=START_SEC,
             heartbeat_timeout_seconds=HEARTBEAT_SEC,
             shutdown_timeout_seconds=HEARTBEAT_SEC,
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the processes of the run do not find each other: {error}") from error
+        port = (coordinator or ":8476 or 8482").rpartition(":")[2]
+        raise UserError(
+            f"the processes of the run do not find each other: {error}; is port {port} of process 0 open, and does "
+            "nothing of an earlier run hold the devices (on TPUs: /tmp/libtpu_lockfile, /dev/accel*, /dev/vfio/*)?"
+        ) from error
     log.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def refuse_unknown_ranks(environ: Mapping[str, str]) -> None:
+    """Raises UserError for one of several pods or MPI ranks: each would train alone, all in one workdir.
+
+    >>> refuse_unknown_ranks({"OMPI_COMM_WORLD_SIZE": "1"})
+    """
+    ranks = {"OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK", "PMI_SIZE": "PMI_RANK"}
+    for size, rank in ranks.items():
+        if int(environ.get(size, 1)) > 1:
+            raise UserError(
+                f"one of {environ[size]} MPI ranks ({size}), which JAX does not join by itself: give `coordinator`, "
+                f"`num_processes` ${size} and `process_id` ${rank}"
+            )
+    if int(environ.get("JOB_COMPLETION_INDEX", 0)) > 0:
+        raise UserError(
+            f"pod {environ['JOB_COMPLETION_INDEX']} of a Kubernetes job of several (JOB_COMPLETION_INDEX): give "
+            "`coordinator`, `num_processes` and `process_id`, as adafocus launch gke does"
+        )
 
 
 def in_cluster(environ: Mapping[str, str]) -> bool:

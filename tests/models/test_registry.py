@@ -7,9 +7,7 @@ import pytest
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import count_params
-from adafocus_jax.models import MODELS, create_model, init_variables
-from adafocus_jax.models.adafocus import AdaFocus
-from adafocus_jax.types import VideoBatch
+from adafocus_jax.models import create_model, init_variables
 
 
 def shapes_of(model):
@@ -38,22 +36,6 @@ def test_parameters_are_those_of_the_authors(golden_dir, name, classes):
     assert count_params(variables["params"]) == expected
     statistics = sum(int(np.prod(shape)) for key, shape in theirs.items() if "running" in key)
     assert count_params(variables["batch_stats"]) == statistics
-
-
-# Those of full size take seconds each; the table of costs traces them.
-@pytest.mark.parametrize("name", [name for name in MODELS if name.endswith("_tiny")])
-def test_every_family_traces_to_the_same_named_result(name):
-    model = create_model(name, num_classes=7)
-    frames = jax.ShapeDtypeStruct((2, model.num_candidates, *(model.image_size,) * 2, 3), np.uint8)
-    glance = None
-    if model.separate_glance:
-        glance = jax.ShapeDtypeStruct((2, model.num_glance, *frames.shape[2:]), np.uint8)
-    out = jax.eval_shape(model.apply, shapes_of(model), VideoBatch(frames=frames, glance=glance))
-    chosen = model.num_focus if isinstance(model, AdaFocus) else model.num_candidates
-    assert out.logits.shape == (2, 7)
-    assert out.exit_logits.shape[::2] == (2, 7)
-    assert out.frame_indices.shape == (2, chosen)
-    assert out.boxes.shape == (2, chosen, 4)
 
 
 def test_trimmed_variants_take_three_candidates_per_focus_frame():

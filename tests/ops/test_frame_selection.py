@@ -1,3 +1,6 @@
+from functools import partial
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,10 +19,9 @@ SIZES = {"base": (48, 16), "peaky": (48, 16), "tsm": (36, 12), "x3d": (96, 32)}
 
 
 @pytest.mark.parametrize("case", SIZES)
-@pytest.mark.parametrize("jit", [False, True])
-def test_golden_indices(golden, case, jit):
+def test_golden_indices(golden, case, jit_as_for_use):
     candidates, focus = SIZES[case]
-    select = jax.jit(select_frames, static_argnums=(1, 2)) if jit else select_frames
+    select = jit_as_for_use(select_frames, static_argnums=(1, 2))
     weights = golden[f"select_{case}_weights"]
     drawn = select(weights, candidates, focus, golden[f"select_{case}_uniforms"])
     np.testing.assert_array_equal(drawn.indices, golden[f"select_{case}_random"])
@@ -27,38 +29,32 @@ def test_golden_indices(golden, case, jit):
     np.testing.assert_array_equal(fixed.indices, golden[f"select_{case}_deterministic"])
 
 
-@settings(max_examples=20)
-@given(st.data())
-def test_indices_are_valid_and_finite(data):
-    glance, focus = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
-    candidates = data.draw(st.integers(focus, 30))
-    raw = data.draw(
-        st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=glance, max_size=glance)
-    )
+@partial(jax.jit, static_argnums=(1, 2))
+def selection_and_slope(weights, candidates, focus, thresholds):
+    slope = jax.grad(lambda w: jnp.sum(select_frames(w, candidates, focus).positions))(weights)
+    return select_frames(weights, candidates, focus, thresholds), slope
+
+
+UNIT = {"width": 32, "allow_subnormal": False}
+
+
+@pytest.mark.parametrize(
+    ("glance", "candidates", "focus"), [(1, 1, 1), (1, 9, 9), (9, 9, 2), (5, 30, 9), (8, 12, 5)]
+)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_indices_are_valid_and_finite(glance, candidates, focus, data):
+    raw = data.draw(st.lists(st.floats(0, 1, **UNIT), min_size=glance, max_size=glance))
     weights = np.asarray([raw], np.float32)
     weights = weights / weights.sum() if weights.sum() > 0 else np.eye(1, glance, dtype=np.float32)
-    u = np.asarray(
-        [
-            data.draw(
-                st.lists(
-                    st.floats(0, 1, width=32, exclude_max=True, allow_subnormal=False),
-                    min_size=focus,
-                    max_size=focus,
-                )
-            )
-        ],
-        np.float32,
-    )
-    selection = select_frames(jnp.asarray(weights), candidates, focus, jnp.asarray(u))
+    u = data.draw(st.lists(st.floats(0, 1, exclude_max=True, **UNIT), min_size=focus, max_size=focus))
+    selection, slope = selection_and_slope(weights, candidates, focus, np.asarray([u], np.float32))
     indices = np.asarray(selection.indices)[0]
+    chex.assert_shape(indices, (focus,))
     assert np.all(np.diff(indices) > 0)
     assert indices.min() >= 0
     assert indices.max() < candidates
-    assert np.isfinite(selection.positions).all()
-    gradient = jax.grad(lambda w: jnp.sum(select_frames(w, candidates, focus).positions))(
-        jnp.asarray(weights)
-    )
-    assert np.isfinite(gradient).all()
+    chex.assert_tree_all_finite((selection.positions, slope))
 
 
 def test_repair_equals_the_sequential_rule():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -109,6 +110,18 @@ def test_a_signal_to_one_of_two_stops_both_and_a_death_ends_both(toy, toy_script
     assert_same_curve(tmp_path, alone)
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [{"OMPI_COMM_WORLD_SIZE": "4"}, {"PMI_SIZE": "2"}, {"JOB_COMPLETION_INDEX": "1"}],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_pods_and_ranks_that_nobody_joins_do_not_train_each_alone(environ, monkeypatch):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=next(iter(environ))):
+        connect()
+
+
 def test_slurm_and_tpu_pods_are_known_by_their_environment():
     assert in_cluster(SLURM | {"SLURM_NTASKS": "2"})
     assert not in_cluster(SLURM | {"SLURM_NTASKS": "1"})
@@ -128,5 +141,6 @@ def test_slurm_and_tpu_pods_are_known_by_their_environment():
     ],
 )
 def test_flags_that_do_not_fit_together_are_refused(given, message):
+    jax.devices()  # JAX runs
     with pytest.raises(UserError, match=message):
         connect(*given)

@@ -20,7 +20,8 @@ BT.709. All frames of a video get the size of its first one.
 
 Seconds count from the first frame. Rates may vary, and the last frame lasts as long as its sample says. Where time
 stamps start anew (files joined end to end, clocks that wrap) or jump ahead in a stream without index, time goes on. A
-file that ends before four fifths of the length it states is truncated, and an error.
+file that ends before four fifths of the length it states is truncated, and an error; transport streams and WMV files
+that were cut do not state one.
 
 Not read as they are meant: Dolby Vision without a compatible base layer (profile 5, wrong colours); the second eye of
 stereoscopic video; subtitles and sound.

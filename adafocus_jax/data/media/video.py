@@ -220,6 +220,7 @@ def decode_frames(
     clock, ending = make_clock(container, stream), Ending(container, stream)
     if first_stamp_sec is not None:
         clock.start_at(first_stamp_sec)
+    tick_sec = float(stream.time_base or 0)
     num_frames, num_packets = 0, 0
     before, held = 0.0, None
     try:
@@ -230,7 +231,7 @@ def decode_frames(
             for frame in stream.decode(packet):
                 if frame.is_corrupt:
                     continue
-                clock.show(frame.time, float(frame.duration * (frame.time_base or 0)))
+                clock.show(frame.time, frame.duration * tick_sec)
                 limits.check_length(num_frames := num_frames + 1, clock.time_sec)
                 if held is not None:
                     # Of two frames with one stamp, as of packed B-frames in AVI, the first has its own no more.
