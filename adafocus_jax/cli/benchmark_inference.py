@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adafocus_jax.benchmark.inference import BUDGETS, IN_FLIGHT, benchmark_inference
-from adafocus_jax.cli.flags import at_least, defaults_of
+from adafocus_jax.cli.flags import add_backend_arguments, at_least, defaults_of
 
 _DESCRIPTION = """\
 Runs the inference engine without early exit and at several budgets, each with different numbers of videos in flight:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, default=defaults["seconds"], metavar="SEC", help=text)
     for stage in ("glance", "choose", "look"):
         counts(f"--{stage}-buckets", help=f"bucket sizes of the stage {stage} (default: by device and model)")
-    add("--backend", default="xla", help="backend of the engine (default %(default)s)")
+    add_backend_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             budgets=args.budgets,
             seconds=args.seconds,
             backend=args.backend,
+            precision=args.precision,
             progress=status.update,
         )
     host, model = figures["host"], figures["model"]

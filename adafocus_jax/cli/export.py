@@ -13,9 +13,9 @@ Writes a checkpoint as ONNX models into OUT, with manifest.json: classes, prepro
 meaning of every input and output. Models take uint8 frames; normalisation is inside. They are checked by onnx.checker.
 
 By default each stage of inference is a model: glance (frames to features and the first exits), choose (features to
-frames and boxes) and look (patches to the exits behind), so that the caller can stop at an exit as the stored thresholds
-say. --whole writes one model from all frames to the logits of all exits instead. The leading axis is free unless --rows
-fixes it."""
+frames and boxes) and look (patches to the exits behind), so that the caller can stop at an exit, by the stored
+thresholds. --whole writes one model from all frames to the logits of all exits instead. The leading axis is free unless
+--rows fixes it."""
 
 _EPILOG = """\
 examples:

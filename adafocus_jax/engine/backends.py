@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -31,8 +30,10 @@ def make_backends(
     name: str,
     precision: str,
     devices: Sequence[jax.Device],
+    model: VideoModel,
+    variables: Any,
+    costs: Sequence[StageCost],
     capacity: Callable[[int], Mapping[str, int]],
-    *arguments: Any,
 ) -> tuple[Backend, ...]:
     """A backend for each device; OpenVINO takes all cores of the host for one.
 
@@ -40,8 +41,10 @@ def make_backends(
       name: a key of ``BACKENDS``, or ``auto``.
       precision: ``float32``, which is to say that of the model, or ``bfloat16``, which OpenVINO alone offers here.
       devices: one or more.
+      model: as of ``XlaBackend``.
+      variables: likewise.
+      costs: likewise.
       capacity: from a number of devices to the slots of each pool on each.
-      *arguments: ``(model, variables, costs)``.
 
     Raises:
       UserError: an unknown name or precision, or a backend that cannot run here.
@@ -54,9 +57,10 @@ def make_backends(
     if auto:
         name = "openvino" if devices[0].platform == "cpu" and is_installed() else "xla"
     if name == "openvino":
-        factory = partial(OpenVinoBackend, precision=precision)
         try:
-            backends = (factory(*arguments, capacity(1), devices[0]),)
+            backends: tuple[Backend, ...] = (
+                OpenVinoBackend(model, variables, costs, capacity(1), devices[0], precision),
+            )
         except UntranslatableError as error:
             if not auto or precision != "float32":
                 raise
@@ -70,4 +74,4 @@ def make_backends(
             f"precision={precision!r} needs backend='openvino'; with XLA, a model has the dtype of its config"
         )
     make, slots = BACKENDS["xla" if auto else name], capacity(len(devices))
-    return tuple(make(*arguments, slots, device) for device in devices)
+    return tuple(make(model, variables, costs, slots, device) for device in devices)

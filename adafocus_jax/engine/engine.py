@@ -101,7 +101,7 @@ class Engine:
         def capacity(devices: int) -> dict[str, int]:
             return self._slots_per_pool(-(-max_in_flight // devices))
 
-        self._backends = make_backends(backend, precision, self.devices, capacity, model, variables, costs)
+        self._backends = make_backends(backend, precision, self.devices, model, variables, costs, capacity)
         self.devices = self.devices[: len(self._backends)]
         self._capacity = capacity(len(self.devices))
         self.reset_stats()

@@ -44,7 +44,7 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
     """
     core = import_openvino().Core()
     settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    if folder := jax.config.jax_compilation_cache_dir:
+    if folder := cast(Any, jax.config).jax_compilation_cache_dir:
         settings["CACHE_DIR"] = os.path.join(folder, "openvino")
     graph = core.read_model(model.SerializeToString())
     graph.reshape({value: [rows, *list(value.get_partial_shape())[1:]] for value in graph.inputs})

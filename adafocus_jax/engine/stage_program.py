@@ -16,7 +16,7 @@ from adafocus_jax.models.stages import Arrays
 
 @dataclass(frozen=True)
 class StageProgram:
-    """A stage whose state goes in and comes out by name: what one returns as ``maps``, a later one takes as ``maps``."""
+    """A stage whose state goes in and comes out by name: what one returns as ``maps``, a later one takes as such."""
 
     model: VideoModel
     cost: StageCost

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 
 from adafocus_jax.engine.stage_program import stage_programs
-from adafocus_jax.errors import UserError
 from adafocus_jax.export.about import MEANINGS, about, whole_inputs
 from adafocus_jax.export.files import require_new, write_manifest
 from adafocus_jax.flops import stage_costs

@@ -23,7 +23,7 @@ def _same_shape(inputs: list[Value], result: Spec) -> Shape:
     return tuple(next((s[axis] for s in shapes if s[axis] != 1), 1) for axis in range(rank))
 
 
-def _elementwise(kind: str | tuple[str, ...]) -> Translation:
+def _elementwise(kind: str | Sequence[str]) -> Translation:
     """One node, or several, each taking the result of the one before."""
     first, *more = (kind,) if isinstance(kind, str) else kind
 
@@ -337,7 +337,7 @@ def _gather(
     others = [axis for axis in range(len(specs[1].shape) - 1) if axis not in index_batch]
     x = _transposed(g, x, (*batch, *indexed, *kept))
     indices = _transposed(g, indices, (*index_batch, *others, len(specs[1].shape) - 1))
-    indices, outside = _in_bounds(g, _as(g, indices, np.int64), [shape[a] for a in indexed], eq)
+    indices, outside = _in_bounds(g, _as(g, indices, np.int64), tuple(shape[a] for a in indexed), eq)
     name = g.op("GatherND", x, indices, batch_dims=len(batch))[0]
     if outside is not None:
         name = _filled(g, name, outside, len(kept), eq.params["fill_value"], results[0].dtype)

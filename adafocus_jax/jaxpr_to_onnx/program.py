@@ -122,7 +122,8 @@ def _inline(program: Program, jaxpr: Any, consts: Sequence[Any], given: list[int
     env = dict(zip(jaxpr.invars, given, strict=True))
 
     def read(atom: Any) -> int:
-        if not isinstance(atom, core.Literal):
+        literal: bool = isinstance(atom, core.Literal)
+        if not literal:
             return env[atom]
         number = _new(program, atom.aval)
         program.constants[number] = as_numpy(np.asarray(atom.val, atom.aval.dtype))

@@ -31,11 +31,11 @@ def load(path, library):
     core = import_openvino().Core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
+    names = [value.name for value in onnx.load(path).graph.output]
+
     def call(values):
-        found = compiled(
-            {value.any_name: values[value.any_name] for value in compiled.inputs}, share_outputs=False
-        )
-        return {value.any_name: np.array(found[value]) for value in compiled.outputs}
+        found = compiled({value.any_name: values[value.any_name] for value in compiled.inputs})
+        return {name: np.array(found[name]) for name in names}
 
     return call
 
