@@ -92,7 +92,8 @@ def writing(
         yield partial
         commit(partial, path, overwrite=overwrite, durable=durable)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say of what
+        if error.errno is not None:  # one of the system's: a full disk does not say of what
+            error.filename = error.filename or str(path)
         raise
     finally:
         _remove(partial)

@@ -101,16 +101,11 @@ def synthetic_requests(model: VideoModel, count: int = 8) -> Requests:
     """Noise in memory, ``count`` clips in turn: no time goes into pixels."""
     shape = (count, model.num_candidates, model.image_size, model.image_size, 3)
     clips = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-    def request(number: int) -> Request:
-        clip = clips[number % count]
-        if model.num_separate_glance is not None:
-            return Request(number, clip[: model.num_separate_glance], clip)
-        return Request(
-            number, clip if model.glance_candidates is None else clip[model.glance_candidates], clip
-        )
-
-    return request
+    if model.num_separate_glance is not None:
+        glances = clips[:, : model.num_separate_glance]
+    else:
+        glances = clips if model.glance_candidates is None else clips[:, model.glance_candidates]
+    return lambda number: Request(number, glances[number % count], clips[number % count])
 
 
 def video_requests(paths: Sequence[str], spec: ClipSpec, glance: np.ndarray | None) -> Requests:

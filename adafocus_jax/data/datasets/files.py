@@ -12,6 +12,7 @@ from typing import Any
 from adafocus_jax.data.datasets.classes import ClassFile, read_class_file
 from adafocus_jax.data.datasets.list_files import read_lines
 from adafocus_jax.data.datasets.spec import Source
+from adafocus_jax.data.media.names import is_hidden
 from adafocus_jax.errors import UserError
 
 _CLASS_FILE = re.compile(
@@ -34,7 +35,7 @@ def find_source(videos: str | Path, annotations: str | Path | None) -> Source:
     if not place.exists():
         raise UserError(f"no such folder or file of annotations: {place}")
     folder = place if place.is_dir() else place.parent
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not is_hidden(path.name))
     if not place.is_dir():
         files = [path for path in files if path == place or _CLASS_FILE.fullmatch(path.name)]
     return Source(Path(videos), place, tuple(files))

@@ -53,3 +53,11 @@ def test_the_command_lists_and_writes_nothing(mixed, capsys):
     assert not (mixed / ".prepare").exists()
     with pytest.raises(SystemExit):
         main(["prepare", str(mixed)])
+
+
+def test_a_video_that_no_record_holds_is_skipped(video_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("adafocus_jax.data.prepare.shards.MAX_RECORD_BYTES", 6000)
+    prepare(video_folder, tmp_path, size=16, workers=0, shards=2, max_skipped=0.9)
+    skipped = (tmp_path / "skipped.csv").read_text().splitlines()[1:]
+    assert 0 < len(skipped) < 15
+    assert all("as much as a record holds; store fewer frames a second" in line for line in skipped)

@@ -124,14 +124,6 @@ def test_what_is_not_installed_is_not_the_videos_fault(video_folder, tmp_path, m
     assert [Path(name).name for name in contents(tmp_path)] == ["plan.json"]
 
 
-def test_a_video_that_no_record_holds_is_skipped(video_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("adafocus_jax.data.prepare.shards.MAX_RECORD_BYTES", 6000)
-    prepare(video_folder, tmp_path, **SMALL, max_skipped=0.9)
-    skipped = (tmp_path / "skipped.csv").read_text().splitlines()[1:]
-    assert 0 < len(skipped) < 15
-    assert all("as much as a record holds; store fewer frames a second" in line for line in skipped)
-
-
 def test_nothing_decodes(tmp_path):
     for name in ("a/1.mp4", "b/2.mp4"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True)
