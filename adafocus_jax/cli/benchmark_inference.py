@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adafocus_jax.benchmark.inference import BUDGETS, IN_FLIGHT, benchmark_inference
+from adafocus_jax.cli.against_torch import print_against_torch
 from adafocus_jax.cli.flags import add_backend_arguments, at_least, defaults_of
 
 _DESCRIPTION = """\
@@ -21,7 +22,8 @@ leave by the stored thresholds. Without --videos, pixels are noise in memory, an
 _EPILOG = """\
 examples:
   adafocus benchmark inference --config configs/demo.py --in-flight 1 8 --seconds 2
-  adafocus benchmark inference --checkpoint runs/mine --videos clips/ --json figures.json"""
+  adafocus benchmark inference --checkpoint runs/mine --videos clips/ --json figures.json
+  adafocus benchmark inference --against torch"""
 
 _COLUMNS = (
     *("in flight", "budget", "videos/s", "mean ms", "p50", "p95", "GFLOPS"),
@@ -39,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--checkpoint", metavar="DIR", help="workdir of a training run, or a folder of checkpoints"
     )
+    text = "instead, time the authors' PyTorch model and ours in turn, at the published sizes (in a checkout)"
+    which.add_argument("--against", choices=("torch",), help=text)
     add(
         "--videos",
         nargs="+",
@@ -58,6 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measures, prints, and returns the figures."""
+    if args.against:
+        return print_against_torch()
     given = {stage: getattr(args, f"{stage}_buckets") for stage in ("glance", "choose", "look")}
     console = Console(stderr=True)
     with console.status("compiling") as status:

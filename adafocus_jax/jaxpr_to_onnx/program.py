@@ -239,6 +239,8 @@ def _values(spec: Spec) -> float:
 
 def as_dtype(dtype: Any) -> np.dtype:
     """The dtype that stands for one of JAX."""
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):  # random keys, whose primitives have no translation
+        return np.dtype(np.uint32)
     return np.dtype(np.float32) if dtype == jax.numpy.bfloat16 else np.dtype(dtype)
 
 
