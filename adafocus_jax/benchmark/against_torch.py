@@ -7,8 +7,9 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,6 @@ def benchmark_against_torch(
     Raises:
       UserError: no PyTorch, or not started in a checkout of this repository.
     """
-    from importlib.util import find_spec
-
     if find_spec("torch") is None:
         raise UserError("the comparison needs PyTorch: pip install 'adafocus_jax[torch]'")
     if not RELEASE.is_dir():
@@ -62,13 +61,16 @@ def benchmark_against_torch(
         for malloc, given in (("default", {}), ("kind", KIND))
     }
     cases |= {f"ours, {b} {p}": (["ours", b, p], {**plain, OFF: ""}) for b, p in backends}
-    processes = {}
+    processes: dict[str, subprocess.Popen[str]] = {}
     try:
         for what, (words, environment) in cases.items():
             progress(f"starting {what}")
             processes[what] = subprocess.Popen(
                 [sys.executable, "-m", __name__, *words, *map(str, videos)],
-                **{"env": environment, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             _answer(processes[what])  # one after another: compiling takes all cores
         rows = []
@@ -124,8 +126,6 @@ def _rows(count: int, seconds: dict[str, list[float]], logits: dict[str, np.ndar
 
 def _serve(predict: Callable[[int], np.ndarray], counts: Sequence[int]) -> None:
     """Answers each number on standard input with the logits of so many videos and the seconds that they took."""
-    import time
-
     for count in counts:
         predict(count)
     print(json.dumps({}), flush=True)
@@ -141,7 +141,8 @@ def _release() -> tuple[Any, Any]:
     import torch
 
     spec = spec_from_file_location(RELEASE.name, RELEASE / "__init__.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     sys.modules[RELEASE.name] = release = module_from_spec(spec)
     spec.loader.exec_module(release)
     torch.manual_seed(0)
@@ -161,7 +162,9 @@ def _torch(form: str, counts: Sequence[int]) -> None:
 
     _, model = _release()
     if form == "channels-last":
-        model = model.to(memory_format=torch.channels_last)
+        for parameter in model.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
     inputs = {}
     for count in counts:
         x = torch.from_numpy(((_clips(count) / 255 - MEAN) / STD).astype(np.float32)).permute(0, 1, 4, 2, 3)
@@ -190,9 +193,9 @@ def _ours(backend: str, precision: str, counts: Sequence[int]) -> None:
     clips = _clips(max(counts))
 
     def predict(count: int) -> np.ndarray:
-        requests = (Request(n, clip[engine.glance_indices], clip) for n, clip in enumerate(clips[:count]))
-        results = {result.key: result.logits for result in engine.run(requests)}
-        return np.stack([results[number][-1] for number in range(count)])
+        requests = (Request(n, clip[model.glance_candidates], clip) for n, clip in enumerate(clips[:count]))
+        results = {result.key: np.asarray(result.logits)[-1] for result in engine.run(requests)}
+        return np.stack([results[number] for number in range(count)])
 
     _serve(predict, counts)
 
