@@ -15,6 +15,7 @@ if name == "uni_adafocus":
 else:
     model = r.TwoHeadsTSM(r.Sizes(8, 24, 8, 174, 96), r.MobileNetV2(shift=8), r.ResNet(shift=8))
 device = "cuda" if torch.cuda.is_available() else "cpu"
+torch.set_default_device(device)
 model = model.eval().to(device)
 sizes = model.sizes
 frames = [torch.randn(count, n, 3, 224, 224, device=device) for n in (sizes.candidates, sizes.glance)]

@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exits.add_argument("--no-early-exit", action="store_true", help="run every video to the last exit")
     add("--criterion", choices=CRITERIA, default="confidence", help="exit criterion (default %(default)s)")
     add("--window", type=float, metavar="SEC", help="predict stretches of this length, over time")
-    add("--stride", type=float, metavar="SEC", help="from one stretch to the next (default: --window)")
-    add("--stream", metavar="ADDRESS", help="in place of VIDEO: rtsp, http, udp, /dev/video0, until stopped")
+    add("--stride", type=float, metavar="SEC", help="from one to the next (default: --window)")
+    add("--stream", metavar="ADDRESS", help="in place of VIDEO: rtsp, http or udp, or /dev/video0")
     add_backend_arguments(parser)
     add("--draw", metavar="DIR", help="write pictures of what the model looked at")
     add("--overlay", action="store_true", help="with --draw: also write the video with boxes drawn")
@@ -76,12 +76,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args, words)
     free = args.budget is None and args.exit_share is None and not args.no_early_exit
     budget = default_budget(args.checkpoint) if free else args.budget
-    load = {"which": args.which, "budget": budget, "exit_share": args.exit_share, "criterion": args.criterion}
-    load |= {"backend": args.backend, "precision": args.precision}
-    load["options"] = ReadOptions(args.frame_rate, args.axis)
-    predictor = Predictor.load(args.checkpoint, **load)
     videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
     total = None if args.window or not isinstance(videos, list) else len(videos)
+    load: dict[str, Any] = {"which": args.which, "exit_share": args.exit_share, "criterion": args.criterion}
+    load |= {"backend": args.backend, "precision": args.precision}
+    load |= {"max_in_flight": 1} if args.stream or total == 1 else {}  # starts sooner
+    load["options"] = ReadOptions(args.frame_rate, args.axis)
+    predictor = Predictor.load(args.checkpoint, budget=budget, **load)
     entries, failed = [], 0
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(to) for to in (json_lines(args.jsonl), csv_rows(args.csv, args.top))]

@@ -77,7 +77,7 @@ def read_outcome(videos: Path, records: Path, workdir: Path, figures: Mapping[st
 
 
 def truth_extra(truth: Mapping[str, Any], classes: Sequence[str], num_candidates: int) -> dict[str, object]:
-    """``VideoPrediction.extra`` of a made video: its class, and the figure's box in each candidate (NaN: not there)."""
+    """``VideoPrediction.extra`` of a synthetic video: its class and the figure's box per candidate (NaN: not there)."""
     boxes = truth["boxes"]
     at = source_frames(np.arange(num_candidates), num_candidates, len(boxes))
     nowhere = [np.nan] * 4

@@ -15,7 +15,7 @@ from adafocus_jax.visualize.sections import video_section
 
 
 def demo_report(run: Run, cost: ModelCost, outcome: Outcome, verdict: Verdict, *, comparable: bool) -> Report:
-    """The report of the demo's run, and above it what only made videos can tell.
+    """The report of the demo's run, and above it what only synthetic videos can tell.
 
     Args:
       run: with figures of ``adafocus evaluate --controls --early-exit``.
@@ -32,8 +32,9 @@ def demo_report(run: Run, cost: ModelCost, outcome: Outcome, verdict: Verdict, *
         any_run,
         title="Uni-AdaFocus: where and when it looked",
         summary=(
-            "A tiny model is trained on made videos to find a small figure that is there for part of the time, and "
-            f"to tell which of {len(shown.classes)} kinds it is. Nothing tells it where or when the figure appears.",
+            "A tiny model is trained on synthetic videos to find a small figure that is there for a quarter of the "
+            f"time, and to tell which of {len(shown.classes)} kinds it is. Nothing tells it where or when the figure "
+            "appears.",
             f"On {figures['videos']} held-out videos it names the right kind in {figures['top1']:.0f}% "
             f"(chance: {chance:.0f}%). {verdict.sentence}",
             *(f"Look at this: {hint}." for hint in verdict.hints),

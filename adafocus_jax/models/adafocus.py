@@ -72,8 +72,9 @@ class AdaFocus(nn.Module):
     """Smallest and largest side of a box, as fractions of the image. (1, 1): whole frames, nothing to choose."""
     spatial: SpatialMode = "learned"
     spatial_estimator: SpatialEstimator = "proxy"
-    """How boxes learn: by a proxy that crops feature maps, or through the pixels of the patches, whose bilinear
-    interpolation is differentiable in the box (Wang et al., *AdaFocus V2*, CVPR 2022)."""
+    """A proxy that crops feature maps, or the patches' own pixels (Wang et al., *AdaFocus V2*, CVPR 2022)."""
+    random_pass: bool = True
+    """Training also looks through random boxes; False is the paper's ablation of that second pass."""
     temporal: TemporalMode = "learned"
     temporal_estimator: TemporalEstimator = "exact"
     straight_through: Literal["gate", "pixels"] = "gate"
@@ -118,7 +119,7 @@ class AdaFocus(nn.Module):
         raise NotImplementedError
 
     def __call__(self, batch: VideoBatch, train: bool = False, draws: Draws | None = None) -> ModelOutput:
-        """The whole way: glance, choose, look, classify.
+        """Glance, choose, look, classify.
 
         Evaluation chooses deterministically, uses running norm statistics and no dropout; ``draws`` is needed
         only for random controls. Training takes ``draws`` (see ``sample_draws``), updates ``batch_stats`` and runs the
@@ -131,7 +132,7 @@ class AdaFocus(nn.Module):
         indices, gate, positions = self.choose_frames(policies, train, draws)
         boxes = self.choose_boxes(policies, indices)
         passes = [boxes]
-        if train and draws is not None and draws.positions is not None and not self.whole_frames:
+        if train and self.random_pass and not self.whole_frames and draws and draws.positions is not None:
             passes.append(self._random_boxes(boxes, draws.positions))
         features = self._look(batch, indices, positions, passes, train)
         outputs = []

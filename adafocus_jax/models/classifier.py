@@ -64,6 +64,8 @@ class PoolingClassifier(nn.Module):
     num_classes: int
     hidden: int = 4096
     dropout: float = 0.0
+    reuse_glance: bool = True
+    """False, for the ablation: focus exits read the focus maximum alone."""
     norm: Callable[..., nn.Module] = BatchNorm
     dtype: jnp.dtype = jnp.float32
 
@@ -91,10 +93,13 @@ class PoolingClassifier(nn.Module):
 
     def focus_exit(self, pooled: Array, glance: Array, exits: Array) -> Array:
         """Logits ``[M, K]``, row by row of the exit ``exits [M]``, on maxima over focus and glance ``[M, hidden]``."""
-        return self.focus_heads.at(jnp.concatenate([pooled, glance], axis=-1), exits)
+        return self.focus_heads.at(self._with_glance(pooled, glance), exits)
 
     def focus_exits(self, features: Array, glance: Array, keys: Array | None, train: bool) -> Array:
         """Logits ``[B, F, K]`` of the exits along features ``[B, F, D']``; ``glance [B, hidden]`` is its maximum."""
         z = self.hide_focus(features, train)
         glance = jnp.broadcast_to(glance[:, None], z.shape)
-        return self.focus_heads(jnp.concatenate([jax.lax.cummax(z, axis=1), glance], axis=-1), keys, train)
+        return self.focus_heads(self._with_glance(jax.lax.cummax(z, axis=1), glance), keys, train)
+
+    def _with_glance(self, pooled: Array, glance: Array) -> Array:
+        return jnp.concatenate([pooled, glance], axis=-1) if self.reuse_glance else pooled

@@ -31,11 +31,18 @@ class UniAdaFocus(AdaFocus):
     average_frames = False
 
     classifier_hidden: int = 4096
+    reuse_glance: bool = True
+    """Focus exits read the glance features too; False is the paper's ablation of feature reuse."""
 
     def setup_exits(self) -> None:
         """One classifier, of its own learning rate."""
         self.classifier = PoolingClassifier(
-            self.num_classes, self.classifier_hidden, self.dropout, norm=self.norm, dtype=self.dtype
+            self.num_classes,
+            self.classifier_hidden,
+            self.dropout,
+            self.reuse_glance,
+            norm=self.norm,
+            dtype=self.dtype,
         )
 
     def glance_exits(

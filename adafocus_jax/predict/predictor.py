@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import jax
 import numpy as np
 
 from adafocus_jax.data.batches.clips import ClipSpec
@@ -19,9 +20,9 @@ from adafocus_jax.data.batches.sources import VideoData
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import ExitPolicy
-from adafocus_jax.engine import AUTO, Engine, ExitRule, Request, Result
+from adafocus_jax.engine import AUTO, Engine, ExitRule, Request, Result, default_buckets
 from adafocus_jax.errors import UserError
-from adafocus_jax.flops import model_cost
+from adafocus_jax.flops import model_cost, stage_costs
 from adafocus_jax.models import AdaFocus, VideoModel
 from adafocus_jax.predict.exit_policy import find_policy
 from adafocus_jax.predict.loading import load_model
@@ -84,6 +85,7 @@ class Predictor:
             model,
             variables,
             policy=policy,
+            buckets=_buckets(model, max_in_flight),
             max_in_flight=max_in_flight,
             pixel_threads=num_threads or os.cpu_count() or 1,
             backend=backend,
@@ -259,6 +261,14 @@ class Predictor:
     def _open(self, video: VideoInput, name: str) -> VideoData:
         source = Path(video) if isinstance(video, os.PathLike) else video
         return as_video(source, name=name, options=self.options)
+
+
+def _buckets(model: VideoModel, max_in_flight: int) -> dict[str, tuple[int, ...]]:
+    """The engine's own sizes, but none that ``max_in_flight`` videos cannot fill: each takes time to compile."""
+    costs = stage_costs(model)
+    sizes = default_buckets(costs, jax.devices()[0].platform)
+    most = {cost.stage.name: max_in_flight * max(cost.stage.rows, 1) for cost in costs}
+    return {name: tuple(size for size in of_stage if size <= most[name]) for name, of_stage in sizes.items()}
 
 
 def eval_spec(model: VideoModel) -> ClipSpec:

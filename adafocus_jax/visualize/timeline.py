@@ -33,15 +33,21 @@ def timeline(windows: Sequence[VideoPrediction]) -> np.ndarray:
         raise UserError("no window of the video has a prediction: there is no timeline to draw")
     segments = np.array([one.segment_sec for one in good])
     scores = np.stack([one.probabilities for one in good])
+    # Curves break where a window has no prediction: a line across would tell of what nobody knows.
+    all_segments = np.array([one.segment_sec for one in windows if one.segment_sec is not None])
+    drawn = np.full((len(all_segments), scores.shape[1]), np.nan)
+    drawn[[i for i, one in enumerate(one for one in windows if one.segment_sec) if one.error is None]] = (
+        scores
+    )
     # By how often a class leads, then by its mean.
     led = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
     order = np.lexsort((-scores.mean(axis=0), -led))[:LEADING]
     figure = new_figure(640)
     axes = figure.add_subplot()
-    middles, marker = segments.mean(axis=1), len(good) <= _FEW
+    middles, marker = all_segments.mean(axis=1), len(good) <= _FEW
     handles = []
     for i, k in enumerate(order):
-        (line,) = axes.plot(middles, 100 * scores[:, k], color=PALETTE[i], linewidth=3)
+        (line,) = axes.plot(middles, 100 * drawn[:, k], color=PALETTE[i], linewidth=3)
         if marker:
             line.set(marker=MARKERS[i], markersize=9)
         line.set_label(shorten(good[0].classes[k], 26))

@@ -46,6 +46,18 @@ def sweep_norm_ratio():
         yield {"loss.weights.norm": ratio}
 
 
+def sweep_random_pass():
+    """The second pass of training, through random boxes."""
+    for used in (True, False):
+        yield {"model.random_pass": used}
+
+
+def sweep_reuse():
+    """Whether focus exits read the glance features too (``uni_adafocus``)."""
+    for used in (True, False):
+        yield {"model.reuse_glance": used}
+
+
 def sweep_seed():
     for seed in range(3):
         yield {"seed": seed}

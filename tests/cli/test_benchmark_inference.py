@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,14 +11,6 @@ from adafocus_jax.visualize.files import write_mp4
 ONE_EACH = ["--glance-buckets", "1", "--choose-buckets", "1", "--look-buckets", "1"]
 
 
-@pytest.fixture
-def _compile_fast():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("_compile_fast")
 def test_figures_of_videos_on_disk(tmp_path, capsys):
     write_mp4(tmp_path / "a.mp4", np.zeros((8, 96, 128, 3), np.uint8), 10)
     out = tmp_path / "figures.json"

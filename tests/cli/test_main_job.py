@@ -20,6 +20,10 @@ SMALL = [
     "--config.model.num_candidates=8",
     "--config.model.num_glance=4",
     "--config.model.num_focus=2",
+    "--config.model.image_size=48",
+    "--config.model.glance_size=24",
+    "--config.model.patch_size=16",
+    "--config.data.resize=48",
     "--config.model.policy_hidden=8",
     "--config.model.classifier_hidden=16",
 ]
@@ -32,7 +36,7 @@ def job(tmp_path_factory) -> Path:
     write_videos(out / "videos", num_train=20, num_test=10, workers=1, progress=False)
     videos = out / "videos"
     prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
-    run_command([*prepare, "--size", "96", "--fps", "0", "--workers", "1"])
+    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
     figures = run_command(train_words(out))
     assert figures["step"] == 4
     assert 0 <= figures["top1"] <= 100
@@ -176,7 +180,7 @@ def test_data_with_other_classes_is_refused(job, tmp_path, capsys):
         (few / folder.name).mkdir(parents=True)
         for video in list(folder.iterdir())[:2]:
             (few / folder.name / video.name).write_bytes(video.read_bytes())
-    run_command(["prepare", str(few), str(tmp_path / "records"), "--size", "96", "--workers", "1"])
+    run_command(["prepare", str(few), str(tmp_path / "records"), "--size", "48", "--workers", "1"])
     said = complaint(
         capsys, "evaluate", "--checkpoint", job / "run", "--data", tmp_path / "records", "--split", "train"
     )
@@ -191,7 +195,10 @@ def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
         "from adafocus_jax.config import base_config\n"
         "def get_config():\n"
         f"    config = base_config({model!r})\n"
-        "    config.data.resize = config.model.image_size\n"
+        "    config.model.update({'image_size': 48, 'num_candidates': 8})\n"
+        "    if 'num_focus' in config.model:\n"
+        "        config.model.update({'num_glance': 4, 'num_focus': 2, 'glance_size': 24, 'patch_size': 16})\n"
+        "    config.data.resize = 48\n"
         "    config.train.update({'steps': 2, 'batch_size': 8})\n"
         "    return config\n"
     )

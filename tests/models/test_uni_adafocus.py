@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.flops import count_macs, model_cost
 from adafocus_jax.losses import uni_adafocus_loss
-from adafocus_jax.models import create_model, init_variables, sample_draws
+from adafocus_jax.models import create_model, init_variables, sample_draws, variable_shapes
 from adafocus_jax.ops.normalize import normalize_frames
 from adafocus_jax.types import VideoBatch
 
@@ -257,3 +258,30 @@ def test_bad_arguments_are_named(arguments, message):
 def test_training_without_draws_is_refused(variables, frames):
     with pytest.raises(ValueError, match="sample_draws"):
         small_model().apply(variables, VideoBatch(frames=frames), train=True)
+
+
+def test_without_the_random_pass_training_looks_once(frames):
+    def macs(used):
+        model = small_model(random_pass=used)
+        shapes = variable_shapes(model)
+        draws = sample_draws(jax.random.key(1), model, batch_size=2)
+
+        def losses(variables, frames):
+            out = training_pass(model, variables, frames, draws, variables["params"])[0]
+            return uni_adafocus_loss(out, jnp.array([0, 1])).total
+
+        return count_macs(losses, shapes, frames)
+
+    look = model_cost(small_model()).parts["local_encoder"] * 2
+    assert macs(True) - macs(False) >= look
+
+
+def test_without_reuse_focus_exits_ignore_the_glance(variables, frames):
+    alone = small_model(reuse_glance=False)
+    kernels = [
+        variable_shapes(model)["params"]["classifier"]["focus_heads"]["kernel"].shape
+        for model in (alone, small_model())
+    ]
+    assert (kernels[0][1], kernels[1][1]) == (SMALL["classifier_hidden"], 2 * SMALL["classifier_hidden"])
+    out = evaluate(alone, init_variables(alone, jax.random.key(0)), frames)
+    assert bool(jnp.isfinite(out.exit_logits).all())

@@ -34,8 +34,7 @@ def _one_engine():
     """Predictors of equal models share one small engine, on two of the simulated devices: compiling takes the time."""
     engines = {}
 
-    def shared(model, variables, *, policy, max_in_flight, pixel_threads, backend, precision):
-        assert (backend, precision) == ("auto", "float32")  # by XLA here: tests/engine has the others
+    def shared(model, variables, *, policy, **_):
         if model not in engines:
             buckets = {"glance": (2,), "choose": (2,), "look": (2,)}
             sizes = {"max_in_flight": 4, "pixel_threads": 2, "buckets": buckets}

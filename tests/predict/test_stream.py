@@ -130,7 +130,7 @@ def test_a_stream_that_never_comes_ends_with_an_error(monkeypatch, tmp_path):
 def test_a_stream_is_predicted(server, run):
     address, parts = server
     parts += [transport_stream(10, 25), b""]
-    predictions = Predictor.load(run).stream(address, 1.0, stall_sec=5.0)
+    predictions = Predictor.load(run).stream(address, 1.0, stall_sec=2.0)
     first = next(predictions)
     start, end = first.segment_sec
     assert end - start == pytest.approx(1)
@@ -138,4 +138,7 @@ def test_a_stream_is_predicted(server, run):
     assert ((first.times_sec >= start) & (first.times_sec < end)).all()
     assert first.extra["dropped"] >= 0
     predictions.close()
-    assert not any(thread.name == "adafocus-stream" for thread in threading.enumerate())
+    for thread in threading.enumerate():
+        if thread.name == "adafocus-stream":
+            thread.join(timeout=10)  # it may wait for data, but no longer than stall_sec
+            assert not thread.is_alive()
