@@ -20,6 +20,7 @@ ORDER = (
     ("types",),
     ("io", "lazy", "allocator"),
     ("ops",),
+    ("jaxpr_to_onnx",),
     ("models",),
     ("losses", "metrics", "flops"),
     ("early_exit",),

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from adafocus_jax.benchmark.inference import BUDGETS, IN_FLIGHT, benchmark_inference
-from adafocus_jax.cli.flags import at_least, defaults_of
+from adafocus_jax.cli.against_torch import print_against_torch
+from adafocus_jax.cli.flags import add_backend_arguments, at_least, defaults_of
 
 _DESCRIPTION = """\
 Runs the inference engine without early exit and at several budgets, each with different numbers of videos in flight:
@@ -21,7 +22,8 @@ leave by the stored thresholds. Without --videos, pixels are noise in memory, an
 _EPILOG = """\
 examples:
   adafocus benchmark inference --config configs/demo.py --in-flight 1 8 --seconds 2
-  adafocus benchmark inference --checkpoint runs/mine --videos clips/ --json figures.json"""
+  adafocus benchmark inference --checkpoint runs/mine --videos clips/ --json figures.json
+  adafocus benchmark inference --against torch"""
 
 _COLUMNS = (
     *("in flight", "budget", "videos/s", "mean ms", "p50", "p95", "GFLOPS"),
@@ -39,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--checkpoint", metavar="DIR", help="workdir of a training run, or a folder of checkpoints"
     )
+    text = "instead, time the authors' PyTorch model and ours in turn, at the published sizes (in a checkout)"
+    which.add_argument("--against", choices=("torch",), help=text)
     add(
         "--videos",
         nargs="+",
@@ -53,11 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, default=defaults["seconds"], metavar="SEC", help=text)
     for stage in ("glance", "choose", "look"):
         counts(f"--{stage}-buckets", help=f"bucket sizes of the stage {stage} (default: by device and model)")
-    add("--backend", default="xla", help="backend of the engine (default %(default)s)")
+    add_backend_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measures, prints, and returns the figures."""
+    if args.against:
+        return print_against_torch()
     given = {stage: getattr(args, f"{stage}_buckets") for stage in ("glance", "choose", "look")}
     console = Console(stderr=True)
     with console.status("compiling") as status:
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             budgets=args.budgets,
             seconds=args.seconds,
             backend=args.backend,
+            precision=args.precision,
             progress=status.update,
         )
     host, model = figures["host"], figures["model"]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from adafocus_jax.cli.evaluation_tables import print_comparison, print_controls, print_line, print_scores
+from adafocus_jax.cli.flags import add_backend_arguments
 from adafocus_jax.config import open_split
 from adafocus_jax.early_exit import write_curve_csv
-from adafocus_jax.evaluate.checkpoint import CROPS, CheckpointEvaluator
+from adafocus_jax.evaluate.checkpoint import CROPS, XLA, CheckpointEvaluator
 from adafocus_jax.evaluate.evaluators import METRICS
 from adafocus_jax.evaluate.exits import store_policies
 from adafocus_jax.io import progress, writing
@@ -27,12 +27,14 @@ Scores a checkpoint on a split: top-1, top-5, mAP, and the metric that it was tr
 --crops 3 averages the logits of three crops of each video (left, middle, right), at three times the cost.
 --early-exit solves exit thresholds on another split by all criteria, stores them beside the checkpoint with the
 split's name (predict uses them), and writes the curve of quality against cost, with random and fixed exits.
---controls also runs the model with random or centre patches and uniform frames, at the cost of the same networks."""
+--controls also runs the model with random or centre patches and uniform frames, at the cost of the same networks.
+--backend openvino evaluates with another backend as well as with XLA, and says how many predictions differ."""
 
 _EPILOG = """\
 examples:
   adafocus evaluate --checkpoint runs/mine
   adafocus evaluate --checkpoint runs/mine --early-exit --controls --out figures/ --json -
+  adafocus evaluate --checkpoint runs/mine --backend openvino --precision bfloat16
   adafocus evaluate --checkpoint runs/k400 --crops 3"""
 
 
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=0, help="decoding processes; 0: threads (default %(default)s)")
     add("--on-bad-record", choices=("fail", "skip"), default="fail", help="at a video that does not read: stop, or "
         "leave it out and say so (default %(default)s)")  # fmt: skip
+    add_backend_arguments(parser, default=XLA)
     add("--controls", action="store_true", help="also score random and centre patches and uniform frames")
     add("--early-exit", action="store_true", help="solve thresholds, store them, write the curve")
     add("--calibration-split", default="train", help="what thresholds are solved on (default %(default)s)")
@@ -71,6 +74,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         batch_size=args.batch_size,
         num_workers=args.workers,
         on_bad_record=args.on_bad_record,
+        backend=args.backend,
+        precision=args.precision,
         watch=progress,
     )
     source = open_split(trained.data, args.split, args.data)
@@ -80,10 +85,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     figures |= evaluator.scores(found, metric, trained.checkpoint.config["train"]["evaluators"])
     with writing(out / PREDICTIONS_FILE) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **vars(found))
-    _print_scores(figures, metric)
+    print_scores(figures, metric)
+    if args.backend != XLA:
+        figures["compared_to_xla"] = evaluator.compared_to_xla(source, found)
+        print_comparison(figures, args.backend, args.precision)
     if args.controls:
         figures["controls"] = evaluator.controls(source, figures)
-        _print_controls(figures["controls"])
+        print_controls(figures["controls"])
     if args.early_exit:
         calibration = open_split(trained.data, args.calibration_split, args.data)
         curves, policies = evaluator.early_exit(found, calibration, args.calibration_split, metric)
@@ -93,28 +101,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         points = {curve.name: (curve.gflops.tolist(), curve.metric.tolist()) for curve in curves}
         figures["early_exit"] = {name: {"gflops": x, metric: y} for name, (x, y) in points.items()}
         if policies:
-            _print(f"exit thresholds stored in {store_policies(trained.folder, policies)}")
+            print_line(f"exit thresholds stored in {store_policies(trained.folder, policies)}")
     write_figures(out, figures)
-    _print(f"written to {out}")
+    print_line(f"written to {out}")
     return figures
-
-
-def _print(line: str) -> None:
-    Console().print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _print_scores(figures: dict[str, Any], metric: str) -> None:
-    title = f"{figures['split']}: {figures['videos']} videos, checkpoint of step {figures['step']}"
-    scores = {name: figures[name] for name in METRICS}
-    table = Table(*(f"{name} %" for name in scores), "gflops", title=title)
-    table.add_row(*(f"{value:.1f}" for value in scores.values()), f"{figures['gflops']:.3g}")
-    Console().print(table)
-    _print(f"{metric} % by exit: " + " ".join(f"{value:.0f}" for value in figures["exits"].values()))
-
-
-def _print_controls(rows: list[dict[str, Any]]) -> None:
-    title = "What the policies are worth: same encoders, same patches"
-    table = Table("patches", "frames", "top-1 %", "mAP %", title=title)
-    for row in rows:
-        table.add_row(row["spatial"], row["temporal"], f"{row['top1']:.1f}", f"{row['mAP']:.1f}")
-    Console().print(table)

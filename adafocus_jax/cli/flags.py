@@ -34,6 +34,14 @@ def at_least(lowest: int) -> Callable[[str], int]:
     return parse
 
 
+def add_backend_arguments(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """The flags that say what runs the networks. The library checks the choices, which plugins may extend."""
+    text = "xla, openvino (CPU), or auto: OpenVINO on a CPU where it is installed (default %(default)s)"
+    parser.add_argument("--backend", metavar="NAME", default=default, help=text)
+    text = "bfloat16: faster with OpenVINO, predictions may change (default %(default)s)"
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=text)
+
+
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Argument to what stands for it on the command line: a flag, or the name of a positional argument.
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "sweep": "train one config with many settings, scripted or searched, and compare the runs",
     "report": "write one HTML page about a training run: curves, evaluations, cost, what the model looks at",
     "convert": "convert a PyTorch checkpoint into one of this package, or back",
+    "export": "write a checkpoint as ONNX models, or as programs of JAX that run without Flax",
     "cost": "multiply-adds and parameters of a model, by module and by exit",
     "plan": "memory, largest batch, collectives and estimated speed of training on a TPU slice, without one",
     "launch": "start a command on several processes, TPU slices, GKE or Slurm, and again until it is done",

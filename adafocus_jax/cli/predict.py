@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import Any
 
+from adafocus_jax.cli.flags import add_backend_arguments
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import BUDGET_FRAC, CRITERIA
 from adafocus_jax.errors import UserError
@@ -62,10 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--window", type=float, metavar="SEC", help="predict stretches of this length, over time")
     add("--stride", type=float, metavar="SEC", help="from one to the next (default: --window)")
     add("--stream", metavar="ADDRESS", help="in place of VIDEO: rtsp, http or udp, or /dev/video0")
+    add_backend_arguments(parser)
     add("--draw", metavar="DIR", help="write pictures of what the model looked at")
     add("--overlay", action="store_true", help="with --draw: also write the video with boxes drawn")
-    rate = "of folders of frames (default %(default)s)"
-    add("--frame-rate", type=float, default=ReadOptions.frame_rate, help=rate)
+    add("--frame-rate", type=float, default=ReadOptions.frame_rate, help="of folders of frames (%(default)s)")
     add("--axis", type=int, default=ReadOptions.axis, help="of volumes (default %(default)s)")
 
 
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
     total = None if args.window or not isinstance(videos, list) else len(videos)
     load: dict[str, Any] = {"which": args.which, "exit_share": args.exit_share, "criterion": args.criterion}
+    load |= {"backend": args.backend, "precision": args.precision}
     load |= {"max_in_flight": 1} if args.stream or total == 1 else {}  # starts sooner
     load["options"] = ReadOptions(args.frame_rate, args.axis)
     predictor = Predictor.load(args.checkpoint, budget=budget, **load)
@@ -115,6 +117,4 @@ def _check(args: argparse.Namespace, words: list[str]) -> None:
     if args.overlay and (not args.draw or args.window):
         raise UserError("--overlay needs --draw DIR, the folder to write it to, and no --window")
     if (args.stream and (args.draw or not args.window)) or (args.stride and not args.window):
-        raise UserError(
-            "--stride and --stream need --window SEC, the length of a stretch; a stream takes no --draw"
-        )
+        raise UserError("--stride and --stream need --window SEC, and a stream takes no --draw")

@@ -3,7 +3,8 @@
 Arrays in, arrays out: no files, no configuration.
 """
 
-from adafocus_jax.engine.backend import BACKENDS, Backend
+from adafocus_jax.engine.backend import Backend
+from adafocus_jax.engine.backends import AUTO, BACKENDS
 from adafocus_jax.engine.buckets import Buckets, default_buckets
 from adafocus_jax.engine.engine import Engine
 from adafocus_jax.engine.exits import ExitRule
@@ -12,6 +13,7 @@ from adafocus_jax.engine.schedule import Bucket, Schedule
 from adafocus_jax.engine.stats import EngineStats, StageStats
 
 __all__ = [
+    "AUTO",
     "BACKENDS",
     "Backend",
     "Bucket",

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adafocus_jax.errors import UserError
 from adafocus_jax.flops import StageCost
 from adafocus_jax.models import VideoModel
 from adafocus_jax.models.stages import Arrays
@@ -158,17 +157,3 @@ def _unpack(packed: np.ndarray, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> d
         outputs[name] = np.ascontiguousarray(part).view(shape.dtype).reshape(len(packed), *shape.shape)
         start += width
     return outputs
-
-
-BackendFactory = Callable[[VideoModel, Any, Sequence[StageCost], Mapping[str, int], jax.Device], Backend]
-"""From (model, variables, costs, capacity of each pool, device) to a backend, as ``XlaBackend``."""
-
-BACKENDS: dict[str, BackendFactory] = {"xla": XlaBackend}
-"""Backends by name; add yours."""
-
-
-def make_backend(name: str) -> BackendFactory:
-    """The factory of a backend. Raises UserError for an unknown name."""
-    if name not in BACKENDS:
-        raise UserError(f"unknown engine backend {name!r}: choose one of {', '.join(BACKENDS)}")
-    return BACKENDS[name]

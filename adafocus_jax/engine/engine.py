@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from adafocus_jax.early_exit import ExitPolicy
-from adafocus_jax.engine.backend import Backend, make_backend, pool_of
+from adafocus_jax.engine.backend import Backend, pool_of
+from adafocus_jax.engine.backends import make_backends
 from adafocus_jax.engine.buckets import Buckets, default_buckets
 from adafocus_jax.engine.exits import ExitRule
 from adafocus_jax.engine.lane import RUNNING, Lane, Video
@@ -56,6 +57,7 @@ class Engine:
         pixel_threads: int = PIXEL_THREADS,
         devices: Sequence[jax.Device] | None = None,
         backend: str = "xla",
+        precision: str = "float32",
         seed: int = 0,
     ) -> None:
         """Puts the model on the devices.
@@ -72,7 +74,9 @@ class Engine:
           max_wait_sec: how long a bucket that is not full may be passed over by full ones of other stages.
           pixel_threads: threads that call for pixels.
           devices: which; None: all local ones. Videos are spread over them.
-          backend: a key of ``BACKENDS``.
+          backend: a key of ``BACKENDS``, or ``auto``: OpenVINO on a CPU where it is installed, else XLA.
+          precision: ``float32``; or, with OpenVINO, ``bfloat16``: faster on CPUs that have it (AMX, AVX-512), and not
+            the same numbers.
           seed: of random controls alone, whose draws depend on it and on a request's key.
 
         Raises:
@@ -93,9 +97,13 @@ class Engine:
         self._max_in_flight, self._max_wait, self._threads = max_in_flight, max_wait_sec, pixel_threads
         self._seed = seed
         self._make_schedule()  # checks the buckets
-        self._capacity = self._slots_per_pool(-(-max_in_flight // len(self.devices)))
-        make = make_backend(backend)
-        self._backends = [make(model, variables, costs, self._capacity, device) for device in self.devices]
+
+        def capacity(devices: int) -> dict[str, int]:
+            return self._slots_per_pool(-(-max_in_flight // devices))
+
+        self._backends = make_backends(backend, precision, self.devices, model, variables, costs, capacity)
+        self.devices = self.devices[: len(self._backends)]
+        self._capacity = capacity(len(self.devices))
         self.reset_stats()
 
     @property

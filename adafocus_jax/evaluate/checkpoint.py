@@ -13,10 +13,13 @@ import numpy as np
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches
 from adafocus_jax.data.batches.sources import Source
 from adafocus_jax.early_exit import ExitCurve
+from adafocus_jax.engine import Engine
 from adafocus_jax.errors import UserError
+from adafocus_jax.evaluate.by_engine import engine_predict_function
 from adafocus_jax.evaluate.evaluators import METRICS, per_exit, score
 from adafocus_jax.evaluate.exits import solve_policies, sweep_exits
 from adafocus_jax.evaluate.predict import (
+    PredictFunction,
     Predictions,
     average_crops,
     make_predict_function,
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 
 CONTROLS = (("learned", "uniform"), ("random", "learned"), ("centre", "learned"), ("random", "uniform"))
 """(spatial, temporal) of the controls: the same networks, one policy or both replaced."""
+XLA = "xla"
 CROPS = {1: (0.5,), 3: (0.5, 0.0, 1.0)}
 """Places of the test crops along the width, the middle first."""
 Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -56,6 +60,10 @@ class CheckpointEvaluator:
     """Processes that decode; 0: threads of this one."""
     on_bad_record: str = "fail"
     """Or ``skip``."""
+    backend: str = XLA
+    """What runs the model; controls run by XLA."""
+    precision: str = "float32"
+    """Of the backend."""
     watch: Watch = lambda what, total: nullcontext(lambda count: None)
 
     def exit_gflops(self, model: VideoModel | None = None) -> np.ndarray:
@@ -69,7 +77,7 @@ class CheckpointEvaluator:
           UserError: the classes of the data are not those of the checkpoint, or a video does not read.
         """
         check_classes(source.classes, self.classes)
-        predict = make_predict_function(model or self.model, self.variables)
+        predict = self._predict_function(model)
         size = round_up_to_devices(min(self.batch_size, len(source)))
         reading = {"num_workers": self.num_workers, "on_bad_record": self.on_bad_record}
         crops = []
@@ -79,6 +87,26 @@ class CheckpointEvaluator:
                 batches = eval_batches(source, spec, batch_size=size, **reading)  # type: ignore[arg-type]
                 crops.append(predict_split(predict, (VideoBatch(**batch) for batch in batches), progress))
         return average_crops(crops)
+
+    def _predict_function(self, control: VideoModel | None) -> PredictFunction:
+        if control is not None or self.backend == XLA:
+            if self.precision != "float32" and control is None:
+                raise UserError(f"precision={self.precision!r} needs backend='openvino'")
+            return make_predict_function(control or self.model, self.variables)
+        return engine_predict_function(
+            Engine(self.model, self.variables, backend=self.backend, precision=self.precision)
+        )
+
+    def compared_to_xla(self, source: Source, found: Predictions) -> dict[str, Any]:
+        """``changed``, the number of videos of ``found`` whose class is another than by XLA in float32; ``top1`` there.
+
+        The largest difference of a logit, relative to the largest logit, is ``logit_error``.
+        """
+        reference = replace(self, backend=XLA, precision="float32").predict(source, "evaluating by XLA")
+        changed = found.logits.argmax(axis=1) != reference.logits.argmax(axis=1)
+        error = np.abs(found.exit_logits - reference.exit_logits).max() / np.abs(reference.exit_logits).max()
+        top1 = METRICS["top1"](reference.logits, reference.labels)
+        return {"changed": int(changed.sum()), "top1": float(top1), "logit_error": float(error)}
 
     def scores(
         self, predictions: Predictions, metric: str, evaluators: Sequence[str] = ("classification",)

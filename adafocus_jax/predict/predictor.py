@@ -20,7 +20,7 @@ from adafocus_jax.data.batches.sources import VideoData
 from adafocus_jax.data.datasets.annotations import Entry
 from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.early_exit import ExitPolicy
-from adafocus_jax.engine import Engine, ExitRule, Request, Result, default_buckets
+from adafocus_jax.engine import AUTO, Engine, ExitRule, Request, Result, default_buckets
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost, stage_costs
 from adafocus_jax.models import AdaFocus, VideoModel
@@ -55,6 +55,8 @@ class Predictor:
         options: ReadOptions | None = None,
         max_in_flight: int = 64,
         num_threads: int | None = None,
+        backend: str = AUTO,
+        precision: str = "float32",
     ) -> None:
         """``Predictor.load`` makes one of a checkpoint.
 
@@ -67,6 +69,9 @@ class Predictor:
           options: of folders of frames and volumes; None: the defaults of ``adafocus prepare``.
           max_in_flight: videos that are read, waiting or predicted at a time; what bounds memory.
           num_threads: threads that decode; None: one per CPU.
+          backend: ``xla``, ``openvino``, or ``auto``: OpenVINO on a CPU where it is installed, else XLA.
+          precision: ``float32``, or ``bfloat16`` with OpenVINO, which may change predictions (``adafocus evaluate
+            --precision bfloat16`` says how many).
         """
         if len(classes) != model.num_classes:
             raise UserError(
@@ -83,6 +88,8 @@ class Predictor:
             buckets=_buckets(model, max_in_flight),
             max_in_flight=max_in_flight,
             pixel_threads=num_threads or os.cpu_count() or 1,
+            backend=backend,
+            precision=precision,
         )
         self._window = 2 * max_in_flight
 
@@ -107,7 +114,7 @@ class Predictor:
             ``adafocus evaluate``.
           exit_share: the ``q`` of the exit thresholds, in place of a budget.
           criterion: by which videos leave early; one for which thresholds are stored.
-          **settings: ``options``, ``max_in_flight``, ``num_threads`` of the constructor.
+          **settings: ``options``, ``max_in_flight``, ``num_threads``, ``backend``, ``precision`` of the constructor.
 
         Raises:
           UserError: no checkpoint, or no stored thresholds that serve the budget.

@@ -1,0 +1,64 @@
+"""The stages of a model as functions of named arrays alone, for programs that are not JAX's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from adafocus_jax.flops import StageCost
+from adafocus_jax.models import VideoModel
+from adafocus_jax.models.stages import Arrays
+
+
+@dataclass(frozen=True)
+class StageProgram:
+    """A stage whose state goes in and comes out by name: what one returns as ``maps``, a later one takes as such."""
+
+    model: VideoModel
+    cost: StageCost
+    inputs: Mapping[str, jax.ShapeDtypeStruct]
+    """One row of each input, those of the stage first, then the state that it reads."""
+    outputs: Mapping[str, str]
+    """Each output that is state to the name that a later stage, or the next bucket of this one, knows it by."""
+
+    def __call__(self, variables: Any, inputs: Mapping[str, Any]) -> Arrays:
+        """All outputs, floats in float32."""
+        stage = self.cost.stage
+        given = {name: inputs[name] for name in stage.inputs}
+        state = {name: inputs[name] for name in stage.reads}
+        found, kept = self.model.apply(variables, given, state, method=stage.run)
+        found = found | {name: kept[state_name] for name, state_name in self.outputs.items()}
+        return {name: as_float32(value) for name, value in found.items()}
+
+
+def stage_programs(model: VideoModel, costs: Sequence[StageCost]) -> dict[str, StageProgram]:
+    """A program for each stage; state that a stage both reads and writes comes out as ``next_…``."""
+    state = {name: shape for cost in costs for name, shape in cost.state.items()}
+    read = {name for cost in costs for name in cost.stage.reads}
+    programs = {}
+    for cost in costs:
+        stage = cost.stage
+        inputs = {**stage.inputs, **{name: float32_shape(state[name]) for name in stage.reads}}
+        outputs = {
+            f"next_{name}" if name in stage.reads else name: name for name in cost.state if name in read
+        }
+        programs[stage.name] = StageProgram(model, cost, inputs, outputs)
+    return programs
+
+
+def float32_shape(shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """The same with float32 in place of other floats."""
+    return jax.ShapeDtypeStruct(shape.shape, jnp.float32) if _floating(shape) else shape
+
+
+def as_float32(value: Any) -> Any:
+    """The same with float32 in place of other floats."""
+    return value.astype(jnp.float32) if _floating(value) else value
+
+
+def _floating(value: Any) -> bool:
+    return bool(jnp.issubdtype(value.dtype, jnp.floating))
