@@ -21,7 +21,7 @@ import numpy as np
 from adafocus_jax.data.media.worker_process import start_worker
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress as progress_bar
-from adafocus_jax.io import write_text
+from adafocus_jax.io import remove_partials, write_text
 from adafocus_jax.visualize.files import write_mp4
 
 SPLITS = ("train", "test")
@@ -270,4 +270,6 @@ def _write_all(root: Path, videos: list[Video], workers: int) -> Iterator[None]:
 
 
 def _write_one(root: Path, video: Video) -> None:
-    write_mp4(root / video.split / video.name, render(video), video.task.fps, crf=video.task.crf)
+    path = root / video.split / video.name
+    remove_partials(path)  # of a run that was killed
+    write_mp4(path, render(video), video.task.fps, crf=video.task.crf)

@@ -190,7 +190,7 @@ def test_what_a_killed_save_left_makes_room_before_anything_is_written(workdir, 
 
     monkeypatch.setattr("adafocus_jax.checkpoint.manager.write_json", full)
     Checkpoints(folder, CONFIG).close()  # nothing new to write
-    left.mkdir()
+    left.mkdir(exist_ok=True)
     with pytest.raises(OSError, match="No space left"):
         Checkpoints(folder, {**CONFIG, "seed": 1}, free_keys=["seed"])
 

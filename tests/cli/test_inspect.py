@@ -71,7 +71,10 @@ def test_damage_is_status_1_and_named(records, tmp_path, capsys):
     assert main(["inspect", str(records), "--json", str(tmp_path / "figures.json")]) == 1
     captured = capsys.readouterr()
     damaged = [line for line in captured.err.splitlines() if line.startswith("damaged: ")]
-    assert f"damaged: {records}/{shard.name} differs from what was written: its checksum does not match" in damaged
+    assert (
+        f"damaged: {records}/{shard.name} differs from what was written: its checksum does not match"
+        in damaged
+    )
     assert f"damaged: {records}/videos-val.array_record-00000-of-00002 is missing" in damaged
     assert "intact" not in captured.out
     assert not list(records.glob("*.png"))

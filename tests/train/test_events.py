@@ -47,7 +47,7 @@ def test_storage_that_does_not_answer_holds_up_nothing(tmp_path, caplog, monkeyp
         writer.add(step, values(step))
     writer.close()
     assert time.monotonic() - began < 5
-    assert ["too slowly" in caplog.messages[0], "not complete" in caplog.messages[1]] == [True, True]
+    assert ["too slowly" in caplog.messages[0], "incomplete" in caplog.messages[1]] == [True, True]
     answers.set()
     writer._thread.join(10)
     assert not writer._thread.is_alive()
