@@ -42,6 +42,26 @@ def ending_on_signals(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def collected_signals() -> Iterator[list[int]]:
+    """Yields the list of the SIGINT and SIGTERM that have arrived in the block; a second one acts as if this were not.
+
+    For loops that look at the list between two steps, and end in good order.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, note) for number in NUMBERS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def deferred() -> Iterator[None]:
     """In the block signals are left to the handlers that the block itself installs."""
     _deferred.set()

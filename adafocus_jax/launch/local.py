@@ -18,6 +18,7 @@ from pathlib import Path
 from adafocus_jax.errors import UserError
 from adafocus_jax.launch.commands import after_all, check_command, for_process, newest_step, workdir_of
 from adafocus_jax.launch.restarts import MAX_RESTARTS, Decision, Restarts
+from adafocus_jax.signals import collected_signals
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def launch_local(
             print(shlex.join(_command(last)))
         return 0
     restarts, workdir = Restarts(max_restarts), workdir_of(words)
-    with _signals() as received:
+    with collected_signals() as received:
         while True:
             statuses = _run_once(words, processes, received)
             if received:
@@ -201,20 +202,3 @@ def _last_line(workdir: Path | None, decision: Decision) -> str:
         _log_path(workdir, decision.worker).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     )
     return f": {lines[-1]}" if lines else ""
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The signals that arrive; a second one acts as if this were not here."""
-    received: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.signals import collected_signals
 from adafocus_jax.sweep.folder import STALE_SEC, SweepFolder, Trial, Watch
 from adafocus_jax.sweep.objectives import Objective
 from adafocus_jax.sweep.overrides import describe
@@ -81,7 +82,7 @@ def launch(
     """
     crew = _Crew(sweep, _slots(jobs)) if run is None else _Here(sweep, run)
     watch, told, waited = Watch(stale_sec), set[int](), 0.0
-    with _signals() as received, contextlib.closing(crew):
+    with collected_signals() as received, contextlib.closing(crew):
         while True:
             crew.reap()
             trials = sweep.trials()
@@ -276,23 +277,6 @@ def _accelerators() -> tuple[str, list[str]]:
         count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
         return "CUDA_VISIBLE_DEVICES", [str(number) for number in range(count)]
     return "", []
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The signals that arrive: the first ends the launcher in good order, a second one at once."""
-    received: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tell(trials: Sequence[Trial], told: set[int], objectives: Sequence[Objective]) -> None:

@@ -60,8 +60,10 @@ def test_a_signal_ends_all_of_them_and_nothing_starts_again(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import test_local; from pathlib import Path; from adafocus_jax.launch import local\n"
+        "from adafocus_jax.cli.main import main\n"
         "local._command = test_local.stand_in\n"
-        "sys.exit(local.launch_local(test_local.words(Path(sys.argv[2])), local.LocalProcesses(2)))\n"
+        "words = test_local.words(Path(sys.argv[2]))\n"
+        "sys.exit(main(['launch', 'local', '--processes', '2', '--', *words]))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)])
     deadline = time.monotonic() + 60
