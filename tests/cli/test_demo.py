@@ -121,7 +121,7 @@ def test_a_run_that_does_not_says_so_and_what_to_look_at(outcome, learned, contr
 def test_table_places_a_run_among_other_seeds_where_it_is_comparable(outcome):
     verdict = judge(figures(98, 80, 48), NUM_GLANCE, outcome[0])
     verdict = replace(
-        verdict, figures=tuple((Spread("x", 90, 80, 95), value) for value in (70, 80, 95.4, 96))
+        verdict, figures=tuple((Spread("x", 90, 80, 95), value) for value in (76, 77, 98.4, 99))
     )
     table = learned_table(verdict, outcome[0], comparable=True)
     places = ["below all of them", "within their range", "within their range", "above all of them"]
