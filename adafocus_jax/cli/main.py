@@ -38,6 +38,7 @@ COMMANDS = {
 ``run(args) -> dict | None``; what ``run`` returns is what ``--json`` writes, and its ``status``, if any, is how the
 command ends. Modules load when they are called, so that ``--help`` and data workers stay fast."""
 
+_AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 WRAPPERS = ("sweep", "launch")  # They take another command behind `--`, as ``args.after``.
 
 
@@ -51,9 +52,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"adafocus_jax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
-        sub = commands.add_parser(
-            name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=_AS_WRITTEN)
         if name == command:
             module = importlib.import_module(f"adafocus_jax.cli.{name}")
             module.add_arguments(sub)

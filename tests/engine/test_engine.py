@@ -286,7 +286,7 @@ def test_a_random_control_draws_by_key(uni):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"backend": "tensorrt"}, "unknown engine backend 'tensorrt': choose one of xla"),
+        ({"backend": "tensorrt"}, "unknown engine backend='tensorrt': choose one of auto, xla"),
         ({"max_in_flight": 0}, "max_in_flight=0"),
         ({"buckets": {"glance": ()}}, r"buckets\['glance'\]"),
         ({"policy": ExitPolicy("entropy", (1.0, 0.0), 1.0, "train", 1, 1.0)}, "has 2 exits, the model 1"),

@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 HEAD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell without job control ignores it
 from adafocus_jax.data.batches.clips import ClipSpec
 from adafocus_jax.data.batches.pipeline import train_batches
 from adafocus_jax.data.records.reader import open_records

@@ -167,10 +167,10 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 def test_a_name_is_the_same_in_any_unicode_form(tmp_path):
     touch(tmp_path / "videos", f"{DECOMPOSED}/{DECOMPOSED}.mp4")
-    (tmp_path / "classes.txt").write_text(COMPOSED)
+    (tmp_path / "classes.txt").write_text(COMPOSED, encoding="utf-8")
     (entry,), classes = scan_class_folders(tmp_path / "videos", read_classes(tmp_path / "classes.txt"))
     assert (classes, entry.labels, Path(entry.path).exists()) == ((COMPOSED,), (0,), True)
-    (tmp_path / "list.csv").write_text(f"{COMPOSED}/{COMPOSED}.mp4,{DECOMPOSED}")
+    (tmp_path / "list.csv").write_text(f"{COMPOSED}/{COMPOSED}.mp4,{DECOMPOSED}", encoding="utf-8")
     splits, _ = read_splits(
         tmp_path / "list.csv", videos=tmp_path / "videos", classes_file=tmp_path / "classes.txt"
     )
