@@ -28,6 +28,8 @@ if __name__ == "__main__":
     second = batches()
     print("starts", flush=True)
     next(second)
+    import time
+    time.sleep(60)  # Where the worker was faster than the interruption.
 """
 
 
@@ -57,7 +59,7 @@ def test_ctrl_c_is_one_traceback_and_leaves_no_shared_memory(records, tmp_path):
     """As one worker starts, another is at work, and a batch of it is still held."""
     with start(tmp_path, records, INTERRUPTED) as run:
         assert run.stdout.readline() == "starts\n"
-        time.sleep(1)  # The new worker is importing.
+        time.sleep(0.5)  # The new worker is importing.
         os.killpg(run.pid, signal.SIGINT)
         _, errors = run.communicate(timeout=120)
     assert run.returncode == -signal.SIGINT
