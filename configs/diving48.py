@@ -1,4 +1,4 @@
-"""Diving48 (48 classes of competitive dives): Uni-AdaFocus on shifted encoders. A recipe of our own, without a claim.
+"""Diving48 (48 classes of competitive dives): Uni-AdaFocus on shifted encoders. Our recipe; no reported accuracy.
 
     adafocus prepare diving48 --videos DIR --annotations DIR records/
     adafocus convert mobilenet_v2.pth glance/ --model uni_adafocus_tsm --num-classes 48 --part global_encoder

@@ -1,4 +1,4 @@
-"""Diagnosis from brain MRI, a volume as a sequence of slices: Uni-AdaFocus. A recipe of our own, without a claim.
+"""Diagnosis from brain MRI, a volume as a sequence of slices: Uni-AdaFocus. Our recipe; no reported accuracy.
 
     adafocus prepare mri --videos DIR --annotations DIR records/
     adafocus convert mobilenet_v2.pth glance/ --model uni_adafocus --set num_focus=8 --num-classes 3 \\

@@ -1,4 +1,4 @@
-"""Violence or not in clips of a few seconds (RLVS, 2 classes): Uni-AdaFocus on shifted encoders, a recipe of our own.
+"""Violence in short clips (RLVS, 2 classes): Uni-AdaFocus on shifted encoders. Our recipe; no reported accuracy.
 
     adafocus prepare violence --videos DIR --annotations DIR records/
     adafocus convert mobilenet_v2.pth glance/ --model uni_adafocus_tsm --num-classes 2 --part global_encoder

@@ -1,4 +1,4 @@
-"""``adafocus demo``: the whole way, by the same commands that a user calls."""
+"""``adafocus demo``: the full pipeline, by the same commands that a user calls."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CONFIG = Path(adafocus_jax.__file__).parents[1] / "configs" / "demo.py"
 VIDEOS = 1000
 
 _DESCRIPTION = """\
-Runs everything once, on videos that it makes, and ends with a report: prepare, train, evaluate, predict.
+Runs the full pipeline once, on synthetic videos, and ends with a report: prepare, train, evaluate, predict.
 
 In each video a small striped figure is there for a quarter of the time; its colour shows at a glance, its stripes
 only in a patch of the full frame, and both together are the class. Since the truth is known, the report says how
 often the policies look at the right place and time. Takes a few minutes on two CPU cores. Started again in the same
-folder, it goes on where it stopped."""
+folder, it resumes where it stopped."""
 
 _EPILOG = """\
 example:

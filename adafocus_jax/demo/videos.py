@@ -256,7 +256,9 @@ def _claim(root: Path, arguments: dict[str, object]) -> None:
     """Marks ``root`` as the place of these videos, so that two tasks never mix in one folder."""
     marker, text = root / "task.json", json.dumps(arguments, indent=2)
     if marker.exists() and marker.read_text() != text:
-        raise UserError(f"{root} holds made videos of other arguments (see {marker}): give another folder")
+        raise UserError(
+            f"{root} holds synthetic videos of other arguments (see {marker}): give another folder"
+        )
     write_text(marker, text)
 
 

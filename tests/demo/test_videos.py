@@ -158,7 +158,7 @@ def wait_for_end_of_group(group, seconds=20):
 
 def test_other_arguments_need_another_folder(made):
     before = contents(made)
-    with pytest.raises(UserError, match="holds made videos of other arguments"):
+    with pytest.raises(UserError, match="holds synthetic videos of other arguments"):
         write_videos(made, workers=1, **{**SMALL, "seed": 4})
     assert contents(made) == before
 
