@@ -11,16 +11,20 @@ import pytest
 
 from adafocus_jax.train.watchdog import Watchdog
 
-# What XLA does while it compiles, as Python sees it: a call that lets other threads run, and never returns in time.
+# What XLA does while it compiles, as Python sees it: a call that lets other threads run, and no signal ends. Here a
+# mutex is locked twice.
 BUSY = """
-import hashlib, sys
+import ctypes, sys
 from adafocus_jax.signals import ending_on_signals
 with ending_on_signals("toy"):
     if len(sys.argv) > 1:
         from adafocus_jax.train.processes import connect
         connect(sys.argv[1], 2, int(sys.argv[2]))
     print("busy", flush=True)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 3 * 10**8)
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+    libc.pthread_mutex_init(mutex, None)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
 """
 
 
