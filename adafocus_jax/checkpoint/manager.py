@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
+from adafocus_jax.checkpoint.manifest import is_listed, write_listed
 from adafocus_jax.checkpoint.read import (
     CHECKSUM,
     CONFIG_FILE,
@@ -37,7 +39,7 @@ from adafocus_jax.checkpoint.read import (
     step_numbers,
 )
 from adafocus_jax.errors import UserError
-from adafocus_jax.io import write_json
+from adafocus_jax.io import json_text
 
 log = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -79,14 +81,18 @@ class Checkpoints:
                 read_metrics(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
-        # It removes what a killed save left behind, and so makes room, before anything is written here.
+        # Orbax would do so in the background, and a disk that is full of it would fail what is written meanwhile.
+        if jax.process_index() == 0:
+            for left in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)
         self._manager = ocp.CheckpointManager(self.folder, options=_options(self.folder))
         self._saving: int | None = None
+        path = self.folder / CONFIG_FILE
         if jax.process_index() == 0 and not (
-            step_numbers(self.folder) and read_config(self.folder) == config
+            step_numbers(self.folder) and is_listed(path) and read_config(self.folder) == config
         ):
             try:
-                write_json(self.folder / CONFIG_FILE, config)
+                write_listed(path, json_text(config))
             except OSError:
                 self._manager.close()
                 raise
@@ -126,7 +132,8 @@ class Checkpoints:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 found = {**metrics} if score is None else {**metrics, "score": score}
-                write_json(self.folder / str(step) / METRICS / METRICS, found)
+                path = self.folder / str(step) / METRICS / METRICS
+                write_listed(path, json_text(found))
         _wait_for_all(f"the metrics of step {step} are written")
 
     def restore_latest(self, expected: State) -> State | None:
@@ -273,7 +280,7 @@ def _wait_for_all(event: str) -> None:
 def _options(folder: Path) -> ocp.CheckpointManagerOptions:
     # Two of the latest, so that there is one to fall back on when the newest is damaged.
     keep = AnyPreservationPolicy([LatestN(2), _Best(folder=folder)])
-    return ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
+    return ocp.CheckpointManagerOptions(preservation_policy=keep)
 
 
 @dataclass(kw_only=True)
