@@ -31,8 +31,8 @@ from adafocus_jax.train.profiler import Profiler
 from adafocus_jax.train.state import TrainState, create_state
 from adafocus_jax.train.step import LossFunction, Parallel, TrainStep, check_batch_size, make_train_step
 from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
-from adafocus_jax.train.watchdog import Watchdog
 from adafocus_jax.types import Array, VideoBatch
+from adafocus_jax.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

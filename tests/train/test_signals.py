@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from adafocus_jax.train.watchdog import Watchdog
+from adafocus_jax.watchdog import Watchdog
 
 # What XLA does while it compiles, as Python sees it: a call that lets other threads run, and no signal ends. Here a
 # mutex is locked twice.

@@ -21,8 +21,10 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.io import commit, remove_partials, writing
 
 
-def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
+def fetch_metadata(url: str, root: Path, *, retry: bool = True) -> tuple[Path, dict[str, str]]:
     """Fetches what describes a remote folder of records into a folder below ``root``, of its own for each version.
+
+    Without ``retry`` storage that cannot be reached is an error at once.
 
     Returns:
       The folder, and the checksums of all files by name.
@@ -34,7 +36,7 @@ def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as scratch:
             listing = Path(scratch, CHECKSUMS)
-            fetch_file(f"{url}/{CHECKSUMS}", listing, None)
+            fetch_file(f"{url}/{CHECKSUMS}", listing, None, retry=retry)
             sums = _read_remote_checksums(url, listing)
             digest = hashlib.sha256(url.encode() + listing.read_bytes()).hexdigest()
             folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
