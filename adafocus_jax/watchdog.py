@@ -25,11 +25,15 @@ class Watchdog:
     @contextmanager
     def waiting_for(self, what: str) -> Iterator[None]:
         """The block waits for ``what``."""
-        self._wait = (what, time.monotonic())
+        self.expect(what)
         try:
             yield
         finally:
             self._wait = None
+
+    def expect(self, what: str) -> None:
+        """From now on, and until the next call or the end of ``waiting_for``, ``what`` is waited for."""
+        self._wait = (what, time.monotonic())
 
     def __enter__(self) -> Watchdog:
         threading.Thread(target=self._watch, daemon=True).start()

@@ -16,9 +16,9 @@ PACKAGE = "adafocus_jax"
 ROOT = Path(adafocus_jax.__file__).parent
 ORDER = (
     ("errors",),
-    ("plugins", "signals"),
+    ("plugins", "signals", "watchdog"),
     ("types",),
-    ("io", "lazy", "allocator", "watchdog"),
+    ("io", "lazy", "allocator"),
     ("ops",),
     ("jaxpr_to_onnx",),
     ("models",),

@@ -40,6 +40,7 @@ from adafocus_jax.checkpoint.read import (
 )
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import json_text
+from adafocus_jax.watchdog import watched
 
 log = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -147,7 +148,8 @@ class Checkpoints:
         steps = self.steps
         for step in reversed(steps):
             try:
-                tree = read_step(self.folder / str(step))
+                with watched(f"the checkpoint of step {step} to be read"):
+                    tree = read_step(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
                 self._manager.reload()
@@ -176,9 +178,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Names the step whose save failed: Orbax reports it late, with whatever tensorstore raised."""
+        """Names the step that is being saved: where that takes long, and where it fails, which Orbax reports late."""
         try:
-            yield
+            with watched(f"the checkpoint of step {self._saving} to be written"):
+                yield
         except jax.errors.JaxRuntimeError:  # of other processes, not of the disk
             raise
         except (OSError, ValueError, RuntimeError) as error:
@@ -274,7 +277,8 @@ def differing_keys(
 
 def _wait_for_all(event: str) -> None:
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(event)
+        with watched(f"the other processes of the run ({event})"):
+            multihost_utils.sync_global_devices(event)
 
 
 def _options(folder: Path) -> ocp.CheckpointManagerOptions:

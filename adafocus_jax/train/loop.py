@@ -195,9 +195,8 @@ def train(
                 host = figures.finite(done, step.get_state(state))
                 if lock is not None:
                     lock.check()
-                with watchdog.waiting_for("the checkpoint before to be written"):
-                    checkpoints.save(done, host)
-                found = _evaluate(due, host.variables, view, signals)
+                checkpoints.save(done, host)
+                found = _evaluate(due, host.variables, view, signals, watchdog)
                 if found:
                     metrics = _record(done, found, checkpoints, writer, view, options.best_metric)
                     _check_best_metric(options.best_metric, metrics, all_due=len(due) == len(evaluators))
@@ -215,10 +214,12 @@ def train(
             with meter.waiting(), watchdog.waiting_for("the next batch of videos"):
                 batch = next(feed)
             signals.send(data_failed=feed.failed)
-            with jax.transfer_guard("disallow"):  # fails whenever data move between host and device unasked
-                state, scalars = step.run(state, batch)
-            # One step ahead of the devices, not more, or batches would pile up on them.
             with watchdog.waiting_for("the devices, and the other processes of the run"):
+                with jax.transfer_guard(
+                    "disallow"
+                ):  # fails whenever data move between host and device unasked
+                    state, scalars = step.run(state, batch)
+                # One step ahead of the devices, not more, or batches would pile up on them.
                 jax.block_until_ready(previous or scalars)
                 signals.receive()
             previous = scalars
@@ -276,16 +277,25 @@ def make_step_and_state(
 
 
 def _evaluate(
-    due: Sequence[Evaluator], variables: dict[str, Any], view: ProgressView, signals: StopSignals
+    due: Sequence[Evaluator],
+    variables: dict[str, Any],
+    view: ProgressView,
+    signals: StopSignals,
+    watchdog: Watchdog,
 ) -> dict[str, Mapping[str, float | np.ndarray]]:
     """What each evaluator found, by its name; nothing if a signal came meanwhile."""
-    found = {}
+    found, awaited = {}, "the next batch of the evaluation"
     for evaluator in due:
-        with view.doing("evaluating") as count, suppress(StopRequestedError):
+        with (
+            view.doing("evaluating") as count,
+            suppress(StopRequestedError),
+            watchdog.waiting_for(awaited),
+        ):
 
             def progress(videos: int, count: Callable[[int], None] = count) -> None:
                 count(videos)
                 signals.check()
+                watchdog.expect(awaited)
 
             found[evaluator.name] = evaluator.function(variables, progress)
     return found if len(found) == len(due) else {}

@@ -19,6 +19,7 @@ from adafocus_jax.data.records.schema import CHECKSUMS, SCRATCH
 from adafocus_jax.data.records.storage import fetch_file
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import commit, remove_partials, writing
+from adafocus_jax.watchdog import watched
 
 
 def fetch_metadata(url: str, root: Path, *, retry: bool = True) -> tuple[Path, dict[str, str]]:
@@ -124,5 +125,6 @@ class ShardCache:
 def _lock(shard: Path, how: int) -> Iterator[None]:
     """Holds the lock of a shard; the system frees it when its holder ends, however."""
     with open(shard.parent / SCRATCH / f"{shard.name}.lock", "w") as file:
-        fcntl.flock(file, how)
+        with watched(f"another process that fetches or removes {shard.name}"):
+            fcntl.flock(file, how)
         yield
