@@ -37,10 +37,10 @@ class StopSignals:
     def listen(self) -> None:
         """Starts handling signals: from now on there is something to save."""
         if threading.current_thread() is threading.main_thread():
-            self._restore.enter_context(deferred())
             for number in NUMBERS:
                 previous = signal.signal(number, self._handle)
                 self._restore.callback(signal.signal, number, previous)
+            self._restore.enter_context(deferred())
 
     def __enter__(self) -> StopSignals:
         return self
