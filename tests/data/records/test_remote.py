@@ -1,22 +1,16 @@
 """Records behind an address: the same batches, a cache of bounded size, and faults of the network by name."""
 
-import errno
 import logging
-import os
 import shutil
 import threading
 import time
-from collections import Counter
 from pathlib import Path
-from typing import ClassVar
 
 import fsspec
 import numpy as np
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
 from adafocus_jax.data.batches.clips import ClipSpec
-from adafocus_jax.data.batches.dataset import epoch_seed
 from adafocus_jax.data.batches.pipeline import eval_batches, train_batches
 from adafocus_jax.data.batches.sources import open_data
 from adafocus_jax.data.prepare.prepare import prepare
@@ -34,45 +28,12 @@ SPEC = ClipSpec(num_candidates=2, image_size=8, resize=10)
 SHARDS, VIDEOS = 7, 15
 
 
-class Storage(LocalFileSystem):
-    """A bucket on the local disk, with a network that fails on order."""
-
-    protocol = "storage"
-    cachable = False
-    fetched: ClassVar[Counter[str]] = Counter()
-    trouble: ClassVar[list[str]] = []
-    """What becomes of the next fetches of shards, first to last."""
-
-    def get_file(self, rpath, lpath, **kwargs):
-        name = os.path.basename(rpath)
-        self.fetched[name] += 1
-        trouble = self.trouble.pop(0) if self.trouble and "array_record" in name else None
-        if trouble == "timeout":
-            raise TimeoutError("the bucket sleeps")
-        if trouble == "full":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        shutil.copy(self._strip_protocol(rpath), lpath)
-        if trouble == "flip":
-            Path(lpath).write_bytes(Path(lpath).read_bytes()[:-1] + b"?")
-        if trouble == "slow":
-            time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def bucket(video_folder, tmp_path_factory) -> Path:
     """15 videos in 7 shards."""
     out = tmp_path_factory.mktemp("bucket") / "set"
     prepare(video_folder, out, size=20, fps=None, workers=0, shards=SHARDS)
     return out
-
-
-@pytest.fixture
-def storage(monkeypatch) -> type[Storage]:
-    monkeypatch.setattr("adafocus_jax.data.records.storage._WAITS_SEC", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(Storage, "fetched", Counter())
-    monkeypatch.setattr(Storage, "trouble", [])
-    fsspec.register_implementation("storage", Storage, clobber=True)
-    return Storage
 
 
 def shards(folder: Path) -> list[Path]:
@@ -196,68 +157,6 @@ def test_every_shard_is_fetched_once_an_epoch(batch_size, uneven, storage, tmp_p
     assert 8 < counts["train"] <= 24
     assert counts["val"] <= 15
     assert most <= room + 4 * max(sizes["train"]), "those that are just being fetched come on top"
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory) -> Path:
-    """28 shards of 5 videos but for a few shorter ones, of which 134 videos in all; a split of 134 to evaluate, too."""
-    out = tmp_path_factory.mktemp("many")
-    (out / ".prepare").mkdir()
-    lengths = [5] * 12 + [2, 3] + [5] * 13 + [4]
-    jpeg = encode_frame(np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8), 95)
-    record = encode_record(record_features(("a",)), [jpeg] * 2, [0], "v.mp4", 1.0)
-    for split in ("train", "val"):
-        for number, count in enumerate(lengths):
-            with ShardWriter(out / shard_name(split, number, len(lengths))) as writer:
-                for _ in range(count):
-                    writer.write(record)
-    num_bytes = sum(path.stat().st_size for path in shards(out)) // 2
-    sums = {path.name: file_checksum(path) for path in shards(out)}
-    parts = {"train": lengths, "val": lengths}
-    write_metadata(out, ("a",), parts, dict.fromkeys(parts, num_bytes), 1, checksums=sums)
-    return out
-
-
-class Host:
-    """One of several, with a cache of its own for 9 of 28 shards: 4 are read and the next 4 fetched."""
-
-    def __init__(self, bucket, cache, index, count):
-        size = sum(path.stat().st_size for path in shards(bucket)) / 2 / 28
-        options = CacheOptions(str(cache / str(index)), 4.01 * size / 0.45 / 1e9)
-        self.train, self.val = (
-            open_remote(f"storage://{bucket}", split, options) for split in ("train", "val")
-        )
-        self.share = {"batch_size": 8, "process_index": index, "process_count": count, "num_threads": 0}
-
-    def read(self, storage, batches):
-        """The records of each batch, and how many shards came for them."""
-        storage.fetched.clear()
-        found = np.stack([batch["index"] for batch in batches])
-        return found, sum(n for name, n in storage.fetched.items() if "array_record" in name)
-
-
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_hosts_share_the_shards_and_their_number_changes_no_batch(count, many, storage, tmp_path):
-    epochs, steps = 3, 3 * 134 // 8
-    hosts = [Host(many, tmp_path, index, count) for index in range(count)]
-    options = {"spec": SPEC, "seed": 3, "num_steps": steps}
-    found = [host.read(storage, train_batches(host.train, **options, **host.share)) for host in hosts]
-    whole = np.concatenate([batches for batches, _ in found], axis=1)
-    order = hosts[0].train.order(8)
-    at = [(place, epoch_seed(3, epoch), epoch) for epoch in range(epochs) for place in range(134)]
-    assert whole.ravel().tolist() == [order.index(*where) for where in at][: 8 * steps]
-    assert len(set(whole[0] // 5)) >= 4, "a batch mixes the lanes"
-    fetches = [fetches for _, fetches in found]
-    assert sum(fetches) <= epochs * (28 + count - 1)
-    assert max(fetches) <= epochs * (28 / count + 2)
-    last = hosts[-1]
-    resumed, _ = last.read(storage, train_batches(last.train, start_step=20, **options, **last.share))
-    np.testing.assert_array_equal(resumed, found[-1][0][20:])
-
-    scored = [host.read(storage, eval_batches(host.val, SPEC, **host.share)) for host in hosts]
-    assert sorted(np.concatenate([batches for batches, _ in scored], axis=None)) == [-1, -1, *range(134)]
-    assert sum(fetches for _, fetches in scored) <= 28 + count - 1
-    assert max(fetches for _, fetches in scored) <= 28 / count + 2
 
 
 def test_shards_come_ahead_of_those_who_read_them(bucket, storage, tmp_path):
