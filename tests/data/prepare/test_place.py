@@ -125,7 +125,7 @@ def test_machines_write_to_one_bucket(video_folder, whole, bucket, tmp_path, mon
         ("cut", r"sent 3 times, has another size than what was sent"),
         (OSError(errno.ENOSPC, "full"), r"no room for bucket://.*00002-of-00004: make some there"),
         (PermissionError("Forbidden"), r"00002-of-00004 may not be read or written: Forbidden; check the"),
-        (NoCredentialsError("none"), r"no credentials for bucket://.*: NoCredentialsError: none; log in"),
+        (NoCredentialsError("none"), r"00002-of-00004 needs credentials \(none\): for S3 set"),
         (FileNotFoundError("No such bucket"), r"is missing: No such bucket; check the address"),
     ],
 )
