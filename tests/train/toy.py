@@ -194,11 +194,11 @@ def list_fetches(folder):
     """Lists each shard that is fetched from now on in ``folder/fetched``."""
     fetch_file = shard_cache.fetch_file
 
-    def fetch(url, path, checksum):
+    def fetch(url, path, checksum, **options):
         if "array_record" in url:
             with open(folder / "fetched", "a") as file:
                 print(url.rpartition("/")[2], file=file)
-        fetch_file(url, path, checksum)
+        fetch_file(url, path, checksum, **options)
 
     folder.mkdir(exist_ok=True)
     shard_cache.fetch_file = fetch
