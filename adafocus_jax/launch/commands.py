@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.provenance import repeat_workdir
 
 Words = list[str]
 COORDINATOR_PORT = 8476
@@ -55,6 +56,8 @@ def workdir_of(words: Sequence[str]) -> Path | None:
             return Path(words[place + 1])
         if word.startswith("--workdir="):
             return Path(word.partition("=")[2])
+    if "--from-run" in words[:-1]:
+        return repeat_workdir(words[words.index("--from-run") + 1])
     return None
 
 

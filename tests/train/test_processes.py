@@ -18,6 +18,7 @@ from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.errors import UserError
 from adafocus_jax.train.processes import connect, in_cluster
+from adafocus_jax.train.starts import read_starts
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
@@ -86,6 +87,8 @@ def test_four_processes_give_the_curve_and_exactly_the_scores_of_one(
     scores = toy.evaluate_on(open_records(records, "train"), load_checkpoint(tmp_path, "latest").variables)
     assert rows(tmp_path, "eval") == [{"step": 12, "split": "eval", **scores}]
     assert all("step 12/12" not in error for error in errors[1:])  # process 0 alone writes logs
+    (start,) = read_starts(tmp_path)
+    assert start["devices"] == {"platform": "cpu", "kind": "cpu", "count": 4, "processes": 4}
 
 
 def test_a_signal_to_one_of_two_stops_both_and_a_death_ends_both(toy, toy_script, records, alone, tmp_path):
@@ -107,6 +110,7 @@ def test_a_signal_to_one_of_two_stops_both_and_a_death_ends_both(toy, toy_script
     assert codes == [128 + signal.SIGTERM] * 2, errors
     assert not rows(tmp_path, "eval")
     assert load_checkpoint(tmp_path, "latest").step == 12
+    assert [start["step"] for start in read_starts(tmp_path)] == [0, stopped, 9]  # it died at 11
     assert_same_curve(tmp_path, alone)
 
 

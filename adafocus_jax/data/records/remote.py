@@ -14,6 +14,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from adafocus_jax.data.records.order import Order
@@ -56,6 +57,10 @@ class RemoteSource(RecordSource):
         self.order, self._sequential = Order(lengths, per_window), Order(lengths, look_ahead)
         # Readers are not kept: an open file would take room on the disk after its removal.
         self._open = lambda file: cache.open(file.rpartition("/")[2])
+
+    @property
+    def _folder(self) -> Path:
+        return self._cache.folder
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteSource, self._arguments
