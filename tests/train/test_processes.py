@@ -88,12 +88,21 @@ def test_four_processes_give_the_curve_and_exactly_the_scores_of_one(
     assert all("step 12/12" not in error for error in errors[1:])  # process 0 alone writes logs
 
 
-def test_a_signal_to_one_of_two_stops_both_and_a_death_ends_both(toy, toy_script, records, alone, tmp_path):
+def test_a_signal_or_a_bad_record_in_one_of_two_stops_both_and_a_death_ends_both(
+    toy, toy_script, records, alone, tmp_path
+):
     words = toy_script, tmp_path, 2, f"records={records}", "parallel=shard_map"
     codes, errors = together(*words, last=["stop=7"], slurm=True)
     assert codes == [128 + signal.SIGTERM] * 2, errors
     stopped = load_checkpoint(tmp_path, "latest").step
     assert 7 <= stopped == rows(tmp_path)[-1]["step"] < 10
+    codes, errors = together(*words, last=["bad=9"])
+    assert codes == [2, 2], errors
+    assert errors[1].splitlines()[-1] == "toy: a video does not read"
+    told = "toy: another process could not read its data, see what it said: step 9 is saved"
+    assert errors[0].splitlines()[-1] == told
+    stopped = load_checkpoint(tmp_path, "latest").step
+    assert stopped == 9
     began = time.monotonic()
     codes, errors = together(*words, last=["die=11"])
     assert codes[1] == -signal.SIGKILL
@@ -102,7 +111,7 @@ def test_a_signal_to_one_of_two_stops_both_and_a_death_ends_both(toy, toy_script
     assert how[codes[0]] in errors[0]
     assert f"resuming from step {stopped}" in errors[0]
     assert time.monotonic() - began < 60
-    assert len(rows(tmp_path)) >= 8
+    assert len(rows(tmp_path)) >= 9
     codes, errors = together(*words, last=["late=1"])
     assert codes == [128 + signal.SIGTERM] * 2, errors
     assert not rows(tmp_path, "eval")

@@ -1,10 +1,10 @@
 """A model with the interface of UniAdaFocus that compiles in a second, and a run of it in a process of its own.
 
-As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP] [torn=STEP]`` trains for 12 steps; the process kills
-itself, asks itself to stop, or finds the disk full, when the batch of that step is asked for, or kills itself when the
-checkpoint of that step is written but not yet in its place. With ``records=DIR`` it trains for 12 steps
-on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID`` makes
-it one of several.
+As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP] [torn=STEP] [bad=STEP]`` trains for 12 steps; the
+process kills itself, asks itself to stop, finds the disk full, or cannot read, when the batch of that step is asked
+for, or kills itself when the checkpoint of that step is written but not yet in its place. With ``records=DIR`` it
+trains for 12 steps on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop;
+``join=HOST:PORT,N,ID`` makes it one of several.
 """
 
 import logging
@@ -29,6 +29,7 @@ from flax import linen as nn
 from adafocus_jax.cli.main import status_of
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, train_batches
 from adafocus_jax.data.records.reader import open_records
+from adafocus_jax.data.records.schema import RecordError
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
@@ -213,6 +214,10 @@ def fill_disk(saved):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
+def unreadable():
+    raise RecordError("a video does not read")
+
+
 def die_in_save(step):
     """When the finished checkpoint of ``step`` is to get its name."""
     rename = os.rename
@@ -226,11 +231,22 @@ def die_in_save(step):
 
 
 def main(
-    workdir, die=None, stop=None, full=None, torn=None, records=None, late=None, join=None, parallel="pmap"
+    workdir,
+    die=None,
+    stop=None,
+    bad=None,
+    full=None,
+    torn=None,
+    records=None,
+    late=None,
+    join=None,
+    parallel="pmap",
 ):
     """The script."""
     signals = {die: signal.SIGKILL, stop: signal.SIGTERM}
     events = {int(step): partial(os.kill, os.getpid(), number) for step, number in signals.items() if step}
+    if bad:
+        events[int(bad)] = unreadable
     if full:
         events[int(full)] = partial(fill_disk, Path(workdir) / "checkpoints" / "3")
         return run(workdir, at=events, log_every=1)

@@ -19,10 +19,13 @@ from adafocus_jax.data.records.schema import CHECKSUMS, SCRATCH
 from adafocus_jax.data.records.storage import fetch_file
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import commit, remove_partials, writing
+from adafocus_jax.watchdog import watched
 
 
-def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
+def fetch_metadata(url: str, root: Path, *, retry: bool = True) -> tuple[Path, dict[str, str]]:
     """Fetches what describes a remote folder of records into a folder below ``root``, of its own for each version.
+
+    Without ``retry`` storage that cannot be reached is an error at once.
 
     Returns:
       The folder, and the checksums of all files by name.
@@ -34,7 +37,7 @@ def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as scratch:
             listing = Path(scratch, CHECKSUMS)
-            fetch_file(f"{url}/{CHECKSUMS}", listing, None)
+            fetch_file(f"{url}/{CHECKSUMS}", listing, None, retry=retry)
             sums = _read_remote_checksums(url, listing)
             digest = hashlib.sha256(url.encode() + listing.read_bytes()).hexdigest()
             folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
@@ -122,5 +125,6 @@ class ShardCache:
 def _lock(shard: Path, how: int) -> Iterator[None]:
     """Holds the lock of a shard; the system frees it when its holder ends, however."""
     with open(shard.parent / SCRATCH / f"{shard.name}.lock", "w") as file:
-        fcntl.flock(file, how)
+        with watched(f"another process that fetches or removes {shard.name}"):
+            fcntl.flock(file, how)
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -12,9 +13,24 @@ from typing import Any
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import is_remote
+from adafocus_jax.watchdog import watched
+
+log = logging.getLogger(__name__)
 
 _WAITS_SEC = (0.5, 1.5, 4.5)
 """Between one attempt to fetch a file and the next."""
+_NOTICE_SEC = 10.0
+"""Of silence, before a line says what is being waited for."""
+_S3_OPTIONS = {
+    # A minute for each of five attempts, of which each is tried five times, would be a silent half hour.
+    "config_kwargs": {
+        "connect_timeout": 10,
+        "read_timeout": 30,
+        "retries": {"mode": "standard", "total_max_attempts": 2},
+    }
+}
+_WITHOUT_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
+"""Errors of the clients of S3 and Google Cloud Storage, by name: their packages need not be installed."""
 _PACKAGES = {
     **dict.fromkeys(("gs", "gcs"), "'adafocus_jax[gs]'"),
     **dict.fromkeys(("s3", "s3a"), "'adafocus_jax[s3]'"),
@@ -49,16 +65,19 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_file(url: str, path: Path, checksum: str | None) -> None:
-    """Copies a remote file to ``path``; tries again where that fails or the SHA-256 is another.
+def fetch_file(url: str, path: Path, checksum: str | None, *, retry: bool = True) -> None:
+    """Copies a remote file to ``path``; tries again where that fails or the SHA-256 is another, and says so.
 
     Raises:
-      UserError: there is no such file, no package for such addresses, no room, or it fails again and again.
+      UserError: there is no such file, no package for such addresses, no room, no credentials, or it fails again and
+        again, or once without ``retry``.
     """
     filesystem, remote = _filesystem(url)
-    for wait_sec in (*_WAITS_SEC, None):
+    waits = _WAITS_SEC if retry else ()
+    for wait_sec in (*waits, None):
         try:
-            filesystem.get_file(remote, str(path))
+            with watched(url, _NOTICE_SEC):
+                filesystem.get_file(remote, str(path))
             if checksum in (None, file_checksum(path)):
                 return
             reason = "is not what prepare wrote: its checksum differs; copy the records there again"
@@ -70,10 +89,20 @@ def fetch_file(url: str, path: Path, checksum: str | None) -> None:
                 raise UserError(
                     f"no room for {url} in {path.parent}: set data.cache_dir, or less data.cache_gb"
                 ) from error
-            reason = f"does not come: {type(error).__name__}: {error}; check the network, and start again"
+            if type(error).__name__ in _WITHOUT_CREDENTIALS:
+                raise UserError(
+                    f"{url} needs credentials ({error}): for S3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                    "run aws configure; for Google Cloud Storage run gcloud auth application-default login"
+                ) from error
+            place = " and, for another server than Amazon's, AWS_ENDPOINT_URL" if url.startswith("s3") else ""
+            reason = (
+                f"does not come: {type(error).__name__}: {error}; check the network{place}, and start again"
+            )
         if wait_sec is not None:
+            log.warning("%s %s: trying again in %g s", url, reason.partition(";")[0], wait_sec)
             time.sleep(wait_sec)
-    raise UserError(f"{url}, fetched {len(_WAITS_SEC) + 1} times, {reason}")
+    times = f", fetched {len(waits) + 1} times," if waits else ""
+    raise UserError(f"{url}{times} {reason}")
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
@@ -81,9 +110,12 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
     scheme = url.partition(":")[0].lower()
     try:
-        return fsspec.core.url_to_fs(url)
+        filesystem, remote = fsspec.core.url_to_fs(url, **(_S3_OPTIONS if scheme in ("s3", "s3a") else {}))
     except ImportError as error:
         package = _PACKAGES.get(scheme, f"what fsspec asks for ({error})")
         raise UserError(f"{scheme}:// needs another package: pip install {package}") from error
     except ValueError as error:
         raise UserError(f"{url} cannot be read, {error}: give a folder, gs://… or s3://…") from error
+    if scheme in ("s3", "s3a"):
+        filesystem.retries = 1  # its own, on top of those of its client and of ``fetch_file``
+    return filesystem, remote

@@ -24,7 +24,7 @@ from adafocus_jax.data.records import shard_cache
 from adafocus_jax.data.records.remote import open_remote
 from adafocus_jax.data.records.schema import encode_frame, encode_record, record_features, shard_name
 from adafocus_jax.data.records.shard_cache import ShardCache
-from adafocus_jax.data.records.storage import CacheOptions, file_checksum
+from adafocus_jax.data.records.storage import CacheOptions, fetch_file, file_checksum
 from adafocus_jax.data.records.writer import ShardWriter, write_metadata
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import partial_path
@@ -226,6 +226,43 @@ def test_a_network_that_recovers_goes_unnoticed_and_one_that_does_not_is_named(
         train(source, 3, on_bad_record="skip", max_bad_frac=1.0)
     assert len(shards(tmp_path)) == 1
     assert not list(tmp_path.rglob("*partial"))
+
+
+class NoCredentialsError(Exception):
+    """As botocore names it."""
+
+
+def test_waits_and_failures_of_the_network_are_told(storage, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("adafocus_jax.data.records.storage._NOTICE_SEC", 0.02)
+    (tmp_path / "x-array_record-0").write_text("there")
+    storage.trouble[:] = ["timeout", "slow"]
+    fetch_file(f"storage://{tmp_path}/x-array_record-0", tmp_path / "y", None)
+    assert (tmp_path / "y").read_text() == "there"
+    assert "does not come: TimeoutError: the bucket sleeps: trying again in 0 s" in caplog.messages[0]
+    assert caplog.messages[1].startswith(f"still waiting for storage://{tmp_path}/x-array_record-0 after")
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (NoCredentialsError("Unable to locate credentials"), "needs credentials .*AWS_ACCESS_KEY_ID"),
+        (
+            ConnectionError("no route"),
+            "SHA256SUMS does not come: ConnectionError: no route; check the network",
+        ),
+    ],
+)
+def test_inspecting_what_cannot_be_reached_fails_at_once(failure, message, bucket, storage, monkeypatch):
+    attempts = []
+
+    def fail(self, rpath, lpath, **options):
+        attempts.append(rpath)
+        raise failure
+
+    monkeypatch.setattr(storage, "get_file", fail)
+    with pytest.raises(UserError, match=message):
+        inspect_records(f"storage://{bucket}")
+    assert len(attempts) == 1
 
 
 def test_faults_that_trying_again_does_not_help(bucket, storage, tmp_path):
