@@ -19,6 +19,7 @@ from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.errors import UserError
 from adafocus_jax.train.processes import connect, in_cluster
+from adafocus_jax.train.starts import read_starts
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
@@ -99,6 +100,8 @@ def test_four_processes_give_the_curve_and_exactly_the_scores_of_one(
     fetched = [len(Path(f"{tmp_path}-cache-{n}", "fetched").read_text().splitlines()) for n in range(4)]
     assert sum(fetched) <= 6 * (SHARDS + 3), "5 epochs and an evaluation, all processes together"
     assert max(fetched) <= 6 * (SHARDS / 4 + 2)
+    (start,) = read_starts(tmp_path)
+    assert start["devices"] == {"platform": "cpu", "kind": "cpu", "count": 4, "processes": 4}
 
 
 def test_a_signal_or_a_bad_record_in_one_of_two_stops_both_and_a_death_ends_both(
@@ -129,6 +132,7 @@ def test_a_signal_or_a_bad_record_in_one_of_two_stops_both_and_a_death_ends_both
     assert codes == [128 + signal.SIGTERM] * 2, errors
     assert not rows(tmp_path, "eval")
     assert load_checkpoint(tmp_path, "latest").step == 12
+    assert [start["step"] for start in read_starts(tmp_path)] == [0, stopped, 9]  # it died at 11
     assert_same_curve(tmp_path, alone)
 
 

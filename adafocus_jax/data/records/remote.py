@@ -19,6 +19,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from adafocus_jax.data.records.order import Order
@@ -61,6 +62,10 @@ class RemoteSource(RecordSource):
         self._shuffled, self._look_ahead = shuffled, look_ahead
         # Readers are not kept: an open file would take room on the disk after its removal.
         self._open = lambda file: cache.open(file.rpartition("/")[2])
+
+    @property
+    def _folder(self) -> Path:
+        return self._cache.folder
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemoteSource, self._arguments
