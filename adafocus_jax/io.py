@@ -19,6 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from adafocus_jax.watchdog import Watchdog
+
 StrPath = str | os.PathLike[str]
 """A path of the file system."""
 QUIET_SEC = 10.0
@@ -158,12 +160,22 @@ def progress(what: str, total: int | None, unit: str = "videos") -> Iterator[Cal
       unit: plural noun.
 
     Yields:
-      A function that takes the number of units just done.
+      A function that takes the number of units just done. Where none are done for long, a line says so.
     """
-    if sys.stderr.isatty():
-        with _bar(what, total, unit) as advance:
-            yield advance
-        return
+    awaited = f"more {unit} ({what})"
+    shown = _bar if sys.stderr.isatty() else _lines
+    with Watchdog() as watchdog, watchdog.waiting_for(awaited), shown(what, total, unit) as advance:
+
+        def count_and_advance(count: int) -> None:
+            if count:
+                watchdog.expect(awaited)
+            advance(count)
+
+        yield count_and_advance
+
+
+@contextmanager
+def _lines(what: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     done, began = 0, time.monotonic()
     last = began
 

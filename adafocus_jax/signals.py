@@ -11,8 +11,6 @@ from contextlib import contextmanager
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
-_deferred = threading.Event()
-
 
 @contextmanager
 def ending_on_signals(name: str) -> Iterator[None]:
@@ -63,12 +61,15 @@ def collected_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """In the block signals are left to the handlers that the block itself installs."""
-    _deferred.set()
+    """In the block, in the main thread, signals are left to handlers that were installed just before.
+
+    The thread of ``ending_on_signals`` is not told of them, so that it cannot act on one later, past the block.
+    """
+    notified = signal.set_wakeup_fd(-1)
     try:
         yield
     finally:
-        _deferred.clear()
+        signal.set_wakeup_fd(notified, warn_on_full_buffer=False)
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -77,7 +78,7 @@ def _ignore(number: int, frame: object) -> None:
 
 def _end(name: str, received: int) -> None:
     while numbers := os.read(received, 1):
-        if numbers[0] in NUMBERS and not _deferred.is_set():
+        if numbers[0] in NUMBERS:
             print(f"{name}: ended by {signal.Signals(numbers[0]).name}", file=sys.stderr, flush=True)
             os._exit(128 + numbers[0])
     os.close(received)

@@ -16,7 +16,7 @@ PACKAGE = "adafocus_jax"
 ROOT = Path(adafocus_jax.__file__).parent
 ORDER = (
     ("errors",),
-    ("plugins", "signals"),
+    ("plugins", "signals", "watchdog"),
     ("types",),
     ("io", "lazy", "allocator", "provenance"),
     ("ops",),

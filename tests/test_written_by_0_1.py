@@ -70,7 +70,9 @@ def test_the_run_is_resumed(written):
         UserError, match=r"train.steps is 2 there, 3 here.*: take the same config to resume .*--init-from"
     ):
         run_training(settings, written / "run")
-    stored.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="belongs to another model"):
+        run_command(["convert", str(written / "run"), "--set", "model.policy_hidden=7"])
+    run_command(["convert", str(written / "run"), "--set", "train.steps=3"])
     before = load_checkpoint(written / "run", "latest").variables["params"]
     assert run_training(settings, written / "run").step == 3
     after = load_checkpoint(written / "run", "latest")

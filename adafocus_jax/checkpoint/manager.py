@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
+from adafocus_jax.checkpoint.manifest import is_listed, write_listed
 from adafocus_jax.checkpoint.read import (
     CHECKSUM,
     CONFIG_FILE,
@@ -37,7 +39,8 @@ from adafocus_jax.checkpoint.read import (
     step_numbers,
 )
 from adafocus_jax.errors import UserError
-from adafocus_jax.io import write_json
+from adafocus_jax.io import json_text
+from adafocus_jax.watchdog import watched
 
 log = logging.getLogger(__name__)
 State = TypeVar("State")
@@ -79,14 +82,18 @@ class Checkpoints:
                 read_metrics(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
-        # It removes what a killed save left behind, and so makes room, before anything is written here.
+        # Orbax would do so in the background, and a disk that is full of it would fail what is written meanwhile.
+        if jax.process_index() == 0:
+            for left in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)
         self._manager = ocp.CheckpointManager(self.folder, options=_options(self.folder))
         self._saving: int | None = None
+        path = self.folder / CONFIG_FILE
         if jax.process_index() == 0 and not (
-            step_numbers(self.folder) and read_config(self.folder) == config
+            step_numbers(self.folder) and is_listed(path) and read_config(self.folder) == config
         ):
             try:
-                write_json(self.folder / CONFIG_FILE, config)
+                write_listed(path, json_text(config))
             except OSError:
                 self._manager.close()
                 raise
@@ -126,7 +133,8 @@ class Checkpoints:
             self._manager.wait_until_finished()
             if jax.process_index() == 0:
                 found = {**metrics} if score is None else {**metrics, "score": score}
-                write_json(self.folder / str(step) / METRICS / METRICS, found)
+                path = self.folder / str(step) / METRICS / METRICS
+                write_listed(path, json_text(found))
         _wait_for_all(f"the metrics of step {step} are written")
 
     def restore_latest(self, expected: State) -> State | None:
@@ -140,7 +148,8 @@ class Checkpoints:
         steps = self.steps
         for step in reversed(steps):
             try:
-                tree = read_step(self.folder / str(step))
+                with watched(f"the checkpoint of step {step} to be read"):
+                    tree = read_step(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
                 self._manager.reload()
@@ -169,9 +178,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Names the step whose save failed: Orbax reports it late, with whatever tensorstore raised."""
+        """Names the step that is being saved: where that takes long, and where it fails, which Orbax reports late."""
         try:
-            yield
+            with watched(f"the checkpoint of step {self._saving} to be written"):
+                yield
         except jax.errors.JaxRuntimeError:  # of other processes, not of the disk
             raise
         except (OSError, ValueError, RuntimeError) as error:
@@ -267,13 +277,14 @@ def differing_keys(
 
 def _wait_for_all(event: str) -> None:
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(event)
+        with watched(f"the other processes of the run ({event})"):
+            multihost_utils.sync_global_devices(event)
 
 
 def _options(folder: Path) -> ocp.CheckpointManagerOptions:
     # Two of the latest, so that there is one to fall back on when the newest is damaged.
     keep = AnyPreservationPolicy([LatestN(2), _Best(folder=folder)])
-    return ocp.CheckpointManagerOptions(preservation_policy=keep, cleanup_tmp_directories=True)
+    return ocp.CheckpointManagerOptions(preservation_policy=keep)
 
 
 @dataclass(kw_only=True)

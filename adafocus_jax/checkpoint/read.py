@@ -1,7 +1,8 @@
 """Where checkpoints lie and how they are read back.
 
 A folder of checkpoints holds ``config.json``, the whole configuration of the run, and a folder per step, named by
-its number. ``config.json`` and one such folder are all that evaluation needs.
+its number. ``config.json`` and one such folder are all that evaluation needs. Arrays carry a checksum of
+their own, the other files have theirs in ``SHA256SUMS`` beside them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import flatten_dict
 
+from adafocus_jax.checkpoint.manifest import read_listed
 from adafocus_jax.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -86,10 +88,12 @@ def checkpoint_folder(directory: str | os.PathLike[str]) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration beside the checkpoints. Raises UserError where it is not JSON."""
+    """The configuration beside the checkpoints. Raises UserError where it is not what was written, or not JSON."""
     path = folder / CONFIG_FILE
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(read_listed(path)))
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the configuration {path}: {error}") from error
 
@@ -107,10 +111,12 @@ def read_metrics(step_folder: Path) -> dict[str, float]:
       DamagedCheckpointError: the file is not what was written.
     """
     try:
-        found = json.loads((step_folder / METRICS / METRICS).read_text(encoding="utf-8"))
+        found = json.loads(read_listed(step_folder / METRICS / METRICS, step_folder.parent))
         return {str(name): float(value) for name, value in found.items()}
     except FileNotFoundError:
         return {}
+    except UserError as error:
+        raise DamagedCheckpointError(str(error)) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise DamagedCheckpointError(f"its metrics are not numbers by name: {one_line(error)}") from error
 
@@ -184,7 +190,8 @@ def _ranked_steps(folder: Path, which: str) -> list[int]:
     def rank(step: int) -> tuple[float, int]:
         try:
             score = read_metrics(folder / str(step)).get("score", -np.inf)
-        except DamagedCheckpointError:
+        except DamagedCheckpointError as error:
+            log.warning("step %d counts as not evaluated: %s", step, error)
             score = -np.inf
         return (score if which == "best" else 0.0), step
 

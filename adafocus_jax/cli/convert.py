@@ -1,4 +1,4 @@
-"""``adafocus convert``: a PyTorch checkpoint becomes a workdir, or a workdir a PyTorch checkpoint."""
+"""``adafocus convert``: a PyTorch checkpoint becomes a workdir, or back; or a run's settings are changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from adafocus_jax.cli.model_arguments import add_set_argument, model_arguments
+from adafocus_jax.config.edit import edit_config
 from adafocus_jax.config.pytorch import from_pytorch, to_pytorch
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import MODELS
@@ -17,7 +18,10 @@ CHECKPOINT is of the authors' release; or, with --part, of an encoder alone (tor
 rest of the model comes from --base or is initialised. Every name and shape has to fit; code in the file is not run. An
 X3D encoder brings its classifier along, for all heads of that encoder, the last layer only if the numbers of classes
 agree. The patch size leaves no trace in a checkpoint: give the one it was trained with by --set.
---to-torch goes the other way: CHECKPOINT is a workdir, OUT a .pth.tar for the authors' code."""
+--to-torch goes the other way: CHECKPOINT is a workdir, OUT a .pth.tar for the authors' code.
+
+Without OUT, --set changes settings of the run in the workdir CHECKPOINT. (Its files carry checksums, so that an edit
+by hand counts as damage.)"""
 
 _EPILOG = """\
 examples:
@@ -25,7 +29,8 @@ examples:
   adafocus convert mobilenet_v2.pth glance/ --model uni_adafocus --num-classes 200 --part global_encoder
   adafocus convert resnet50.safetensors start/ --base glance/ --part local_encoder
   adafocus convert x3d_s.pyth glance/ --model uni_adafocus_x3d --num-classes 400 --part global_encoder
-  adafocus convert runs/mine mine.pth.tar --to-torch"""
+  adafocus convert runs/mine mine.pth.tar --to-torch
+  adafocus convert runs/mine --set data.dir=/new/records"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add = parser.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="PyTorch file; with --to-torch a workdir")
-    add("out", metavar="OUT", help="workdir to make; with --to-torch a file")
+    text = "workdir to make; with --to-torch a file; without it the settings of a run are changed"
+    add("out", metavar="OUT", nargs="?", help=text)
     add("--model", metavar="NAME", help=f"one of {', '.join(MODELS)}")
     add("--num-classes", type=int, metavar="K", help="(default: those of the checkpoint's classifier)")
     add(
@@ -49,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Converts, prints a summary, and returns it."""
+    if args.out is None:
+        return _edit(args)
     same = {
         "model": args.model,
         "arguments": model_arguments(args),
@@ -66,3 +74,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         f"{figures['parameters'] / 1e6:.1f} M parameters"
     )
     return figures
+
+
+def _edit(args: argparse.Namespace) -> dict[str, Any]:
+    others = (args.model, args.num_classes, args.classes, args.part, args.base, args.to_torch or None)
+    if not args.set or any(other is not None for other in others):
+        raise UserError(
+            "OUT is missing (without it only --set KEY=VALUE may be given, which changes a run's settings)"
+        )
+    changes = edit_config(args.checkpoint, args.set)
+    changed = " ".join(f"{key}={value}" for key, value in changes.items())
+    print(f"{args.checkpoint}: {changed or 'nothing changes'}")
+    return changes

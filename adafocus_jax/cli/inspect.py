@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add = parser.add_argument
-    add("out", metavar="OUT", help="folder of records, local or remote (gs://..., s3://...)")
+    text = "folder of records, local or remote (gs://…; s3://…, with AWS_ENDPOINT_URL on any server)"
+    add("out", metavar="OUT", help=text)
     add("--decode", action="store_true", help="decode every JPEG image, too; takes longer")
     add("--workers", type=at_least(1), metavar="N", help="files to read at a time (default: one per core)")
     add("--split", default="train", help="split to draw from (default %(default)s)")

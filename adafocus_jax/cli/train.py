@@ -25,6 +25,8 @@ Any setting is changed by --config.SETTING=VALUE. Started again with the same --
 stopped. The workdir gets checkpoints/ (the latest and the best), metrics.jsonl and tensorboard/. SIGTERM and Ctrl-C
 save a checkpoint first; the exit status is then 143 or 130, on which a scheduler may start the same command again.
 
+Records in s3:// may lie on another server than Amazon's: AWS_ENDPOINT_URL=https://HOST names it.
+
 On several machines the same command is started on each, with records and a workdir that all of them see. In Slurm
 (srun, one task per GPU) and on TPU pods the processes find each other; elsewhere give --coordinator, --num-processes
 and --process-id. Where one process dies the others end too; start all again, if you like in another number.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adafocus_jax.checkpoint.manifest import read_listed, write_listed
 from adafocus_jax.early_exit import (
     CRITERIA,
     ExitCurve,
@@ -22,7 +23,6 @@ from adafocus_jax.early_exit import (
 from adafocus_jax.early_exit.curves import SWEEP, Metric
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.predict import Predictions
-from adafocus_jax.io import write_text
 
 POLICY_FILE = "early_exit.json"
 
@@ -69,7 +69,7 @@ def solve_policies(
 def store_policies(folder: str | os.PathLike[str], policies: Iterable[ExitPolicy]) -> Path:
     """Writes the policies beside the checkpoints in ``folder``, for ``predict`` to find; returns their path."""
     path = Path(folder) / POLICY_FILE
-    write_text(path, policies_to_json(policies))
+    write_listed(path, policies_to_json(policies))
     return path
 
 
@@ -80,11 +80,16 @@ def stored_policies(folder: str | os.PathLike[str]) -> tuple[ExitPolicy, ...]:
       UserError: the file is damaged.
     """
     path = Path(folder) / POLICY_FILE
-    if not path.is_file():
-        return ()
+    anew = "adafocus evaluate --early-exit makes it anew"
     try:
-        return policies_from_json(path.read_text(encoding="utf-8"))
-    except (UserError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} is damaged: {error}; adafocus evaluate --early-exit makes it anew"
-        ) from error
+        text = read_listed(path)
+    except FileNotFoundError:
+        return ()
+    except UserError as error:
+        raise UserError(f"{error}; {anew}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: {error}; {anew}") from error
+    try:
+        return policies_from_json(text)
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}; {anew}") from error

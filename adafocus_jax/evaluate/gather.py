@@ -7,13 +7,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from adafocus_jax.evaluate.predict import Predictions
+from adafocus_jax.watchdog import watched
 
 
 def gather_predictions(own: Predictions) -> Predictions:
     """Predictions of all processes in the order of their records: what one process alone would have found."""
     if jax.process_count() == 1:
         return own
-    counts = multihost_utils.process_allgather(np.asarray(len(own.index)))
+    with watched("the other processes to end their share of the evaluation"):
+        counts = multihost_utils.process_allgather(np.asarray(len(own.index)))
     # All processes have to bring arrays of one shape.
     short = int(counts.max()) - len(own.index)
     real = np.arange(counts.max())[None] < counts[:, None]

@@ -145,6 +145,10 @@ def apply(text: str) -> None:
         )
     except FileNotFoundError as error:
         raise UserError("kubectl is not here: install it, or see dry_run=True for the manifest") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"kubectl does not answer in {error.timeout:.0f} s: see whether its server is up"
+        ) from error
     if done.returncode:
         raise UserError(f"kubectl refuses: {' '.join(done.stderr.split())}")
 

@@ -143,6 +143,10 @@ def submit(script: str) -> str:
         raise UserError(
             "sbatch is not here: run this on a login node of the cluster, or see dry_run=True"
         ) from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"sbatch does not answer in {error.timeout:.0f} s: see whether its server is up"
+        ) from error
     if done.returncode:
         raise UserError(f"sbatch refuses: {' '.join(done.stderr.split())}")
     return done.stdout.strip().partition(";")[0]

@@ -29,6 +29,7 @@ from typing import Any
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import json_text, write_bytes
+from adafocus_jax.watchdog import watched
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,8 @@ class SweepFolder:
     def lock(self) -> Iterator[None]:
         """Held while a claim or a trial is made; the system frees it when its holder ends, however."""
         with open(self.path / ".lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with watched(f"another process that writes {self.path}"):
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def add(self, overrides: Mapping[str, Any], drawn: Mapping[str, Any] | None = None) -> int:

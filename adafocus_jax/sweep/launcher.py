@@ -23,6 +23,7 @@ from adafocus_jax.sweep.objectives import Objective
 from adafocus_jax.sweep.overrides import describe
 from adafocus_jax.sweep.pruning import PRUNERS, Scores
 from adafocus_jax.sweep.trial import PRUNE_MARK, TAKEN, Run, evaluations, run_trial
+from adafocus_jax.watchdog import watched
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +218,8 @@ class _Crew:
             if child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM)
         for child in self.children:
-            child.process.wait()
+            with watched(f"trial {child.number} to save and end (another Ctrl-C does not wait)"):
+                child.process.wait()
         self.children.clear()
 
 

@@ -217,4 +217,4 @@ def _beating(claim: Claim, beat_sec: float) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join()
+        thread.join(beat_sec)  # not longer: its last heartbeat may hang on storage that does not answer

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask training to stop at the next step, so that it can save first; all processes at the same."""
+"""SIGTERM, SIGINT and bad data stop training at the next step, so that it can save first; all processes at the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import jax
 
 from adafocus_jax.signals import NUMBERS, deferred
 from adafocus_jax.train.processes import largest_over_processes
+
+_DATA_FAILED = 1000
+"""Sent in place of a signal; larger than any."""
 
 
 class StopRequestedError(Exception):
@@ -26,6 +29,7 @@ class StopSignals:
     def __init__(self) -> None:
         self._received: int | None = None
         self._agreed: int | None = None
+        self._data_failed = False
         self._share = largest_over_processes() if jax.process_count() > 1 else None
         self._shared: jax.Array | None = None
         self._restore = ExitStack()
@@ -33,10 +37,10 @@ class StopSignals:
     def listen(self) -> None:
         """Starts handling signals: from now on there is something to save."""
         if threading.current_thread() is threading.main_thread():
-            self._restore.enter_context(deferred())
             for number in NUMBERS:
                 previous = signal.signal(number, self._handle)
                 self._restore.callback(signal.signal, number, previous)
+            self._restore.enter_context(deferred())
 
     def __enter__(self) -> StopSignals:
         return self
@@ -47,17 +51,34 @@ class StopSignals:
     @property
     def signal(self) -> int | None:
         """The number of the signal that came; with several processes, to any of them, the same at a step in all."""
-        return self._received if self._share is None else self._agreed
+        number = self._received if self._share is None else self._agreed
+        return None if number == _DATA_FAILED else number
 
-    def share(self) -> None:
-        """Once a step: sends this process's signal and reads what the others sent a step ago, so that nobody waits."""
+    @property
+    def data_failed(self) -> bool:
+        """Whether the next batch cannot be had, in this process or another; the same at a step in all."""
+        return self._data_failed if self._share is None else self._agreed == _DATA_FAILED
+
+    def send(self, *, data_failed: bool = False) -> None:
+        """Before a step: tells the other processes of a signal, or that this one cannot have the batch after it."""
+        self._data_failed = data_failed
         if self._share is not None:
-            before, self._shared = self._shared, self._share(self._received or 0)
-            self._agreed = None if before is None else int(before.addressable_data(0)) or None
+            self._shared = self._share(_DATA_FAILED if data_failed else self._received or 0)
+
+    def receive(self) -> None:
+        """Reads what all have sent, which is there as soon as the devices come to that step."""
+        if self._shared is not None:
+            self._agreed = int(self._shared.addressable_data(0)) or None
+            self._shared = None
 
     def check(self) -> None:
-        """As ``share``, between the parts of what need not be finished; raises StopRequestedError if a signal came."""
-        self.share()
+        """Sends, and receives what was sent before, between the parts of what need not be finished.
+
+        Raises:
+          StopRequestedError: a signal came.
+        """
+        self.receive()
+        self.send()
         if self.signal is not None:
             raise StopRequestedError
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +20,8 @@ from adafocus_jax.checkpoint.manager import move_damaged_run
 from adafocus_jax.checkpoint.read import CONFIG_FILE
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import VideoModel, variable_shapes
-from adafocus_jax.train.figures import Figures, TrainingDivergedError
+from adafocus_jax.train.feed import Feed
+from adafocus_jax.train.figures import Figures
 from adafocus_jax.train.interrupt import StopRequestedError, StopSignals
 from adafocus_jax.train.lock import WorkdirLock
 from adafocus_jax.train.logger import METRICS_FILE, TENSORBOARD_FOLDER, Meter, MetricWriter, ProgressView
@@ -33,8 +33,8 @@ from adafocus_jax.train.starts import STARTS_FOLDER, describe_start, write_start
 from adafocus_jax.train.state import TrainState, create_state
 from adafocus_jax.train.step import LossFunction, Parallel, TrainStep, check_batch_size, make_train_step
 from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
-from adafocus_jax.train.watchdog import Watchdog
 from adafocus_jax.types import Array, VideoBatch
+from adafocus_jax.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def train(
         if lock is not None:
             told = {"step": start, "seed": options.seed, "config": f"{FOLDER}/{CONFIG_FILE}", **(about or {})}
             write_start(workdir, describe_start() | told)
-        feed = prefetch(batches(start), step.put_batch)
+        feed = Feed(batches(start), step.put_batch)
         if restored is None:
             fresh = jax.device_get(create())
             restored = fresh.replace(**initialize(fresh.variables)) if initialize else fresh
@@ -194,7 +194,7 @@ def train(
         for done in range(start, options.num_steps + 1):
             # Save before evaluating: an evaluation that fails loses nothing, and one that was cut short is made up for
             # when the run is resumed.
-            stopping = signals.signal is not None
+            stopping = signals.signal is not None or signals.data_failed
             evaluated = done == start and bool(metrics)
             due = [e for e in evaluators if options.is_due(done, e.every) and not (stopping or evaluated)]
             saving = bool(stopping or due or options.is_due(done, options.checkpoint_every))
@@ -202,9 +202,8 @@ def train(
                 host = figures.finite(done, step.get_state(state))
                 if lock is not None:
                     lock.check()
-                with watchdog.waiting_for("the checkpoint before to be written"):
-                    checkpoints.save(done, host)
-                found = _evaluate(due, host.variables, view, signals)
+                checkpoints.save(done, host)
+                found = _evaluate(due, host.variables, view, signals, watchdog)
                 if found:
                     metrics = _record(done, found, checkpoints, writer, view, options.best_metric)
                     _check_best_metric(options.best_metric, metrics, all_due=len(due) == len(evaluators))
@@ -215,21 +214,22 @@ def train(
 
             # Step.
             profiler.before(done + 1)
-            try:
-                with meter.waiting(), watchdog.waiting_for("the next batch of videos"):
-                    batch = next(feed)
-            except Exception:
-                # Not one of several alone: the others, whose data may be well, would have to save, too.
-                if jax.process_count() == 1:
-                    with suppress(TrainingDivergedError):
-                        checkpoints.save(done, figures.finite(done, step.get_state(state)))
-                raise
-            with jax.transfer_guard("disallow"):  # fails whenever data move between host and device unasked
-                state, scalars = step.run(state, batch)
-            # One step ahead of the devices, not more, or batches would pile up on them.
-            jax.block_until_ready(previous or scalars)
+            if signals.data_failed and not feed.failed:
+                raise UserError(
+                    f"another process could not read its data, see what it said: step {done} is saved"
+                )
+            with meter.waiting(), watchdog.waiting_for("the next batch of videos"):
+                batch = next(feed)
+            signals.send(data_failed=feed.failed)
+            with watchdog.waiting_for("the devices, and the other processes of the run"):
+                with jax.transfer_guard(
+                    "disallow"
+                ):  # fails whenever data move between host and device unasked
+                    state, scalars = step.run(state, batch)
+                # One step ahead of the devices, not more, or batches would pile up on them.
+                jax.block_until_ready(previous or scalars)
+                signals.receive()
             previous = scalars
-            signals.share()
 
             # Log.
             figures.add(done + 1, scalars)
@@ -283,35 +283,26 @@ def make_step_and_state(
     return step, create
 
 
-def prefetch(
-    batches: Iterable[Mapping[str, np.ndarray]], put: Callable[[Mapping[str, np.ndarray]], VideoBatch]
-) -> Iterator[VideoBatch]:
-    """Puts each batch on the devices while the one before it is used; an error comes in the place of its batch."""
-    ahead: deque[VideoBatch] = deque()
-    failure: Exception | None = None
-    try:
-        for batch in batches:
-            ahead.append(put(batch))
-            if len(ahead) > 1:
-                yield ahead.popleft()
-    except Exception as error:
-        failure = error
-    yield from ahead
-    if failure is not None:
-        raise failure
-
-
 def _evaluate(
-    due: Sequence[Evaluator], variables: dict[str, Any], view: ProgressView, signals: StopSignals
+    due: Sequence[Evaluator],
+    variables: dict[str, Any],
+    view: ProgressView,
+    signals: StopSignals,
+    watchdog: Watchdog,
 ) -> dict[str, Mapping[str, float | np.ndarray]]:
     """What each evaluator found, by its name; nothing if a signal came meanwhile."""
-    found = {}
+    found, awaited = {}, "the next batch of the evaluation"
     for evaluator in due:
-        with view.doing("evaluating") as count, suppress(StopRequestedError):
+        with (
+            view.doing("evaluating") as count,
+            suppress(StopRequestedError),
+            watchdog.waiting_for(awaited),
+        ):
 
             def progress(videos: int, count: Callable[[int], None] = count) -> None:
                 count(videos)
                 signals.check()
+                watchdog.expect(awaited)
 
             found[evaluator.name] = evaluator.function(variables, progress)
     return found if len(found) == len(due) else {}

@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adafocus_jax.errors import ProcessLostError, UserError
+from adafocus_jax.watchdog import watched
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ HEARTBEAT_SEC = 30
 """A process that was not heard of for so long has died, and the others end too."""
 START_SEC = 1800
 """For all processes to find each other: the machines of a large slice do not come up together."""
+NOTICE_SEC = 10.0
+"""Before a line says that others are waited for."""
 _SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -55,14 +58,15 @@ def connect(
     # JAX's own notifier would take SIGTERM for itself, and tell nobody until the first step is done.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            initialization_timeout=START_SEC,
-            heartbeat_timeout_seconds=HEARTBEAT_SEC,
-            shutdown_timeout_seconds=HEARTBEAT_SEC,
-        )
+        with watched(f"the other processes of the run ({coordinator or 'as the cluster says'})", NOTICE_SEC):
+            jax.distributed.initialize(
+                coordinator,
+                num_processes,
+                process_id,
+                initialization_timeout=START_SEC,
+                heartbeat_timeout_seconds=HEARTBEAT_SEC,
+                shutdown_timeout_seconds=HEARTBEAT_SEC,
+            )
     except (RuntimeError, ValueError) as error:
         port = (coordinator or ":8476 or 8482").rpartition(":")[2]
         raise UserError(
@@ -124,8 +128,11 @@ def naming_lost_processes() -> Iterator[None]:
 
 def require_same(value: int, message: str) -> None:
     """Raises UserError with ``message`` unless ``value`` is the same in all processes."""
-    if jax.process_count() > 1 and len(np.unique(multihost_utils.process_allgather(np.asarray(value)))) > 1:
-        raise UserError(message)
+    if jax.process_count() > 1:
+        with watched("the other processes of the run to start"):
+            values = multihost_utils.process_allgather(np.asarray(value))
+        if len(np.unique(values)) > 1:
+            raise UserError(message)
 
 
 def largest_over_processes() -> Callable[[int], jax.Array]:

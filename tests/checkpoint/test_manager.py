@@ -51,7 +51,7 @@ def assert_equal(found, expected):
 def test_the_latest_two_and_the_best_are_kept_also_over_a_restart(workdir):
     folder = workdir / "checkpoints"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["3", "5", "6", "config.json"]
+    assert names == ["3", "5", "6", "SHA256SUMS", "config.json"]
     save_all(folder, {7: None, 8: 80.0})
     assert sorted(path.name for path in folder.glob("[0-9]*")) == ["3", "7", "8"]
     save_all(folder, {9: 95.0, 10: None, 11: None})
@@ -188,7 +188,7 @@ def test_what_a_killed_save_left_makes_room_before_anything_is_written(workdir, 
         assert not left.exists()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adafocus_jax.checkpoint.manager.write_json", full)
+    monkeypatch.setattr("adafocus_jax.checkpoint.manager.write_listed", full)
     Checkpoints(folder, CONFIG).close()  # nothing new to write
     left.mkdir(exist_ok=True)
     with pytest.raises(OSError, match="No space left"):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from adafocus_jax.train.watchdog import Watchdog
+from adafocus_jax.watchdog import Watchdog
 
 # What XLA does while it compiles, as Python sees it: a call that lets other threads run, and no signal ends. Here a
 # mutex is locked twice.
@@ -63,6 +63,29 @@ def test_so_it_does_in_all_of_several_processes():
         for process in processes:
             process.kill()
             process.wait()
+
+
+LATE = """
+import os, signal, threading, time
+from adafocus_jax import signals
+go, end = threading.Event(), signals._end
+signals._end = lambda *words: go.wait() and end(*words)  # a thread that gets no time until the block was left
+with signals.ending_on_signals("toy"):
+    before = signal.signal(signal.SIGTERM, lambda *_: print("noted", flush=True))
+    with signals.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+    go.set()
+    time.sleep(0.2)
+    print("goes on", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+"""
+
+
+def test_a_signal_that_was_deferred_does_not_end_the_process_later():
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split("\n")[:2] == ["noted", "goes on"]
+    assert (done.returncode, done.stderr.strip()) == (143, "toy: ended by SIGTERM")
 
 
 def test_a_long_wait_is_told(caplog):

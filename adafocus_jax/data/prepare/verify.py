@@ -109,7 +109,7 @@ def inspect_records(
         return _inspect(Path(directory), None, decode, threads)
     url = str(directory).rstrip("/")
     with tempfile.TemporaryDirectory() as root:
-        return _inspect(fetch_metadata(url, Path(root))[0], url, decode, threads)
+        return _inspect(fetch_metadata(url, Path(root), retry=False)[0], url, decode, threads)
 
 
 def _inspect(directory: Path, url: str | None, decode: bool, threads: int | None) -> Inspection:

@@ -19,10 +19,13 @@ from adafocus_jax.data.records.schema import CHECKSUMS, SCRATCH
 from adafocus_jax.data.records.storage import fetch_file
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import commit, remove_partials, writing
+from adafocus_jax.watchdog import watched
 
 
-def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
+def fetch_metadata(url: str, root: Path, *, retry: bool = True) -> tuple[Path, dict[str, str]]:
     """Fetches what describes a remote folder of records into a folder below ``root``, of its own for each version.
+
+    Without ``retry`` storage that cannot be reached is an error at once.
 
     Returns:
       The folder, and the checksums of all files by name.
@@ -34,11 +37,12 @@ def fetch_metadata(url: str, root: Path) -> tuple[Path, dict[str, str]]:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as scratch:
             listing = Path(scratch, CHECKSUMS)
-            fetch_file(f"{url}/{CHECKSUMS}", listing, None)
+            fetch_file(f"{url}/{CHECKSUMS}", listing, None, retry=retry)
             sums = _read_remote_checksums(url, listing)
             digest = hashlib.sha256(url.encode() + listing.read_bytes()).hexdigest()
             folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
-            (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+            for locks in (root / SCRATCH, folder / SCRATCH):
+                locks.mkdir(parents=True, exist_ok=True)
             commit(listing, folder / CHECKSUMS)
             # All are there and whole, or the next one to ask fetches what is not.
             names = [name for name, checksum in sums.items() if not is_shard(name)]
@@ -106,21 +110,26 @@ class ShardCache:
 
     def _make_room(self, kept: Path) -> None:
         """Removes the least recently used shards of the whole root, but for those that are being opened or fetched."""
-        found = []
-        for path in self.folder.parent.glob("*/*array_record-*"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
-            if total > self.limit_bytes and path != kept:
-                with contextlib.suppress(BlockingIOError), _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    path.unlink(missing_ok=True)
-                    total -= size
+        root = self.folder.parent
+        with _lock(
+            root / "room", fcntl.LOCK_EX
+        ):  # One after another: two at once would remove more than need be.
+            found = []
+            for path in root.glob("*/*array_record-*"):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+            total = sum(size for _, size, _ in found)
+            for _, size, path in sorted(found):
+                if total > self.limit_bytes and path != kept:
+                    with contextlib.suppress(BlockingIOError), _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        path.unlink(missing_ok=True)
+                        total -= size
 
 
 @contextlib.contextmanager
-def _lock(shard: Path, how: int) -> Iterator[None]:
-    """Holds the lock of a shard; the system frees it when its holder ends, however."""
-    with open(shard.parent / SCRATCH / f"{shard.name}.lock", "w") as file:
-        fcntl.flock(file, how)
+def _lock(path: Path, how: int) -> Iterator[None]:
+    """Holds the lock of a shard or of the root; the system frees it when its holder ends, however."""
+    with open(path.parent / SCRATCH / f"{path.name}.lock", "w") as file:
+        with watched(f"another process that fetches or removes {path.name}"):
+            fcntl.flock(file, how)
         yield

@@ -1,4 +1,4 @@
-"""Logs what a run is waiting for when that takes unusually long: a silent run looks like a dead one."""
+"""Logs what a process is waiting for when that takes unusually long: a silent process looks like a dead one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTICE_SEC = 60.0
 
 
 class Watchdog:
-    """Within a ``with`` block, a thread that watches what the training thread is waiting for."""
+    """Within a ``with`` block, a thread that watches what another one, such as that of training, is waiting for."""
 
     def __init__(self, notice_sec: float = NOTICE_SEC) -> None:
         self._notice_sec = notice_sec
@@ -25,11 +25,15 @@ class Watchdog:
     @contextmanager
     def waiting_for(self, what: str) -> Iterator[None]:
         """The block waits for ``what``."""
-        self._wait = (what, time.monotonic())
+        self.expect(what)
         try:
             yield
         finally:
             self._wait = None
+
+    def expect(self, what: str) -> None:
+        """From now on, and until the next call or the end of ``waiting_for``, ``what`` is waited for."""
+        self._wait = (what, time.monotonic())
 
     def __enter__(self) -> Watchdog:
         threading.Thread(target=self._watch, daemon=True).start()
@@ -47,3 +51,10 @@ class Watchdog:
             if wait is not None and time.monotonic() - wait[1] > after:
                 log.warning("still waiting for %s after %.0f s", wait[0], time.monotonic() - wait[1])
                 after *= 2
+
+
+@contextmanager
+def watched(what: str, notice_sec: float = NOTICE_SEC) -> Iterator[None]:
+    """The block waits for ``what``; where that takes longer than ``notice_sec`` seconds, lines say so."""
+    with Watchdog(notice_sec) as watchdog, watchdog.waiting_for(what):
+        yield
