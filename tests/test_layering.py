@@ -18,7 +18,7 @@ ORDER = (
     ("errors",),
     ("plugins", "signals", "watchdog"),
     ("types",),
-    ("io", "lazy", "allocator"),
+    ("io", "lazy", "allocator", "provenance"),
     ("ops",),
     ("jaxpr_to_onnx",),
     ("models",),

@@ -6,19 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from adafocus_jax.cli.evaluation_tables import print_comparison, print_controls, print_line, print_scores
-from adafocus_jax.cli.flags import add_backend_arguments
+from adafocus_jax.cli import evaluation_tables as tables
+from adafocus_jax.cli.flags import add_backend_arguments, add_process_arguments
 from adafocus_jax.config import open_split
-from adafocus_jax.early_exit import write_curve_csv
 from adafocus_jax.evaluate.checkpoint import CROPS, XLA, CheckpointEvaluator
 from adafocus_jax.evaluate.evaluators import METRICS
 from adafocus_jax.evaluate.exits import store_policies
 from adafocus_jax.io import progress, writing
 from adafocus_jax.predict.loading import add_checkpoint_arguments, load_model
-from adafocus_jax.visualize.curves import Series, accuracy_cost
-from adafocus_jax.visualize.files import write_png
+from adafocus_jax.train.processes import connect, require_same
 from adafocus_jax.visualize.run import EVALUATION_FOLDER, PREDICTIONS_FILE, write_figures
 
 _DESCRIPTION = """\
@@ -28,7 +27,10 @@ Scores a checkpoint on a split: top-1, top-5, mAP, and the metric that it was tr
 --early-exit solves exit thresholds on another split by all criteria, stores them beside the checkpoint with the
 split's name (predict uses them), and writes the curve of quality against cost, with random and fixed exits.
 --controls also runs the model with random or centre patches and uniform frames, at the cost of the same networks.
---backend openvino evaluates with another backend as well as with XLA, and says how many predictions differ."""
+--backend openvino evaluates with another backend as well as with XLA, and says how many predictions differ.
+
+On several machines start it on each, as for adafocus train, or by adafocus launch: each scores its share of the videos,
+the first one writes, and the figures are those of one process."""
 
 _EPILOG = """\
 examples:
@@ -51,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--on-bad-record", choices=("fail", "skip"), default="fail", help="at a video that does not read: stop, or "
         "leave it out and say so (default %(default)s)")  # fmt: skip
     add_backend_arguments(parser, default=XLA)
+    add_process_arguments(parser)
     add("--controls", action="store_true", help="also score random and centre patches and uniform frames")
     add("--early-exit", action="store_true", help="solve thresholds, store them, write the curve")
     add("--calibration-split", default="train", help="what thresholds are solved on (default %(default)s)")
@@ -62,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Scores, prints tables, writes files; returns the figures."""
+    connect(args.coordinator, args.num_processes, args.process_id)
+    first = jax.process_index() == 0
     trained = load_model(args.checkpoint, args.which)
+    step = trained.checkpoint.step
+    require_same(step, f"checkpoint={args.checkpoint} differs from host to host: put it on shared storage")
     metric = args.metric or trained.best_metric
     out = Path(args.out) if args.out else trained.folder.parent / EVALUATION_FOLDER
     evaluator = CheckpointEvaluator(
@@ -81,27 +88,30 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     source = open_split(trained.data, args.split, args.data)
     found = evaluator.predict(source, "evaluating")
     figures = {"split": args.split, "crops": args.crops, "num_candidates": trained.spec.num_candidates}
-    figures |= {"videos": len(found.index), "step": trained.checkpoint.step}
+    figures |= {"videos": len(found.index), "step": step}
     figures |= evaluator.scores(found, metric, trained.checkpoint.config["train"]["evaluators"])
-    with writing(out / PREDICTIONS_FILE) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **vars(found))
-    print_scores(figures, metric)
+    if first:
+        with writing(out / PREDICTIONS_FILE) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, **vars(found))
+        tables.print_scores(figures, metric)
     if args.backend != XLA:
         figures["compared_to_xla"] = evaluator.compared_to_xla(source, found)
-        print_comparison(figures, args.backend, args.precision)
+        if first:
+            tables.print_comparison(figures, args.backend, args.precision)
     if args.controls:
         figures["controls"] = evaluator.controls(source, figures)
-        print_controls(figures["controls"])
+        if first:
+            tables.print_controls(figures["controls"])
     if args.early_exit:
         calibration = open_split(trained.data, args.calibration_split, args.data)
         curves, policies = evaluator.early_exit(found, calibration, args.calibration_split, metric)
-        series = [Series(curve.name, curve.gflops, curve.metric) for curve in curves]
-        write_curve_csv(out / "early_exit.csv", curves, metric_name=metric)
-        write_png(out / "early_exit.png", accuracy_cost(series, f"{metric} (%)"))
+        if first:
+            tables.write_curves(out, curves, metric)
         points = {curve.name: (curve.gflops.tolist(), curve.metric.tolist()) for curve in curves}
         figures["early_exit"] = {name: {"gflops": x, metric: y} for name, (x, y) in points.items()}
-        if policies:
-            print_line(f"exit thresholds stored in {store_policies(trained.folder, policies)}")
-    write_figures(out, figures)
-    print_line(f"written to {out}")
+        if policies and first:
+            tables.print_line(f"exit thresholds stored in {store_policies(trained.folder, policies)}")
+    if first:
+        write_figures(out, figures)
+        tables.print_line(f"written to {out}")
     return figures

@@ -1,13 +1,18 @@
-"""What ``adafocus evaluate`` prints."""
+"""What ``adafocus evaluate`` prints and draws."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from adafocus_jax.early_exit import ExitCurve, write_curve_csv
 from adafocus_jax.evaluate.evaluators import METRICS
+from adafocus_jax.visualize.curves import Series, accuracy_cost
+from adafocus_jax.visualize.files import write_png
 
 
 def print_line(line: str) -> None:
@@ -32,6 +37,13 @@ def print_controls(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(row["spatial"], row["temporal"], f"{row['top1']:.1f}", f"{row['mAP']:.1f}")
     Console().print(table)
+
+
+def write_curves(out: Path, curves: Sequence[ExitCurve], metric: str) -> None:
+    """The curves of quality against cost as a table and a picture."""
+    series = [Series(curve.name, curve.gflops, curve.metric) for curve in curves]
+    write_curve_csv(out / "early_exit.csv", curves, metric_name=metric)
+    write_png(out / "early_exit.png", accuracy_cost(series, f"{metric} (%)"))
 
 
 def print_comparison(figures: dict[str, Any], backend: str, precision: str) -> None:

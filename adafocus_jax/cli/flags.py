@@ -42,6 +42,21 @@ def add_backend_arguments(parser: argparse.ArgumentParser, default: str = "auto"
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help=text)
 
 
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags by which several processes of one run find each other: arguments of ``train.processes.connect``."""
+    for flag, kind, metavar, text in (
+        (
+            "--coordinator",
+            str,
+            "HOST:PORT",
+            "of process 0, for several processes outside of Slurm and TPU pods",
+        ),
+        ("--num-processes", int, "N", "how many processes there are"),
+        ("--process-id", int, "N", "which one this is, from 0"),
+    ):
+        parser.add_argument(flag, type=kind, metavar=metavar, help=text)
+
+
 def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Argument to what stands for it on the command line: a flag, or the name of a positional argument.
 

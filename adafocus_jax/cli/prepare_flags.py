@@ -76,7 +76,7 @@ _FLAGS: dict[str, dict[str, tuple[dict[str, Any], str]]] = {
 
 _PLACES = (
     ("source", "DATASET|SRC", "name of a data set; or folder of class folders, or list file"),
-    ("out", "OUT", "folder for the records; made if it does not exist"),
+    ("out", "OUT", "folder for the records, local or remote (gs://..., s3://...)"),
 )
 
 

@@ -23,9 +23,10 @@ examples:
   adafocus prepare something_v1 --videos 20bn-something-something-v1/ --annotations lists/ records/
 
 on several machines (a Slurm array, the workers of a TPU slice) that all see the videos and write to one folder, or to
-folders that are later copied into one, .prepare included:
+folders that are later copied into one, .prepare included; or to a bucket, where each shard is moved when it is whole:
   adafocus prepare kinetics400 --videos k400/ --annotations k400/lists/ records/ --shard $SLURM_ARRAY_TASK_ID/64
   adafocus prepare --finalize records/            # once, when all 64 are done
+  adafocus prepare kinetics400 --videos k400/ --annotations k400/lists/ gs://bucket/records --shard $TPU_WORKER_ID/16
 
 on Apache Beam, whose workers must see the same folders and have this package (pip install 'adafocus_jax[beam]'):
   adafocus prepare kinetics400 --videos k400/ --annotations k400/lists/ records/ --beam='--runner=FlinkRunner'"""

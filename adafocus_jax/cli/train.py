@@ -9,7 +9,10 @@ import jax
 from rich.console import Console
 
 from adafocus_jax.checkpoint import FOLDER
-from adafocus_jax.config import load_config, run_training
+from adafocus_jax.cli.flags import add_process_arguments
+from adafocus_jax.config import load_config, read_run_config, run_training
+from adafocus_jax.errors import UserError
+from adafocus_jax.provenance import repeat_workdir
 from adafocus_jax.signals import ending_on_signals
 from adafocus_jax.train import TrainingDivergedError
 from adafocus_jax.train.processes import connect
@@ -26,14 +29,19 @@ Records in s3:// may lie on another server than Amazon's: AWS_ENDPOINT_URL=https
 
 On several machines the same command is started on each, with records and a workdir that all of them see. In Slurm
 (srun, one task per GPU) and on TPU pods the processes find each other; elsewhere give --coordinator, --num-processes
-and --process-id. Where one process dies the others end too; start all again, if you like in another number."""
+and --process-id. Where one process dies the others end too; start all again, if you like in another number.
+
+WORKDIR/starts tells for every start the commit and what was changed on top, versions, devices, data, seed and command.
+--from-run DIR repeats the run in DIR, with its config, seed and data, in a workdir of its own: the same parameters, bit
+for bit, on the same devices with the same versions. What is not the same now is said in a line each."""
 
 _EPILOG = """\
 examples:
   adafocus train --config configs/demo.py --data records/ --workdir runs/demo
   adafocus train --config configs/custom.py:tiny --data records/ --workdir runs/tiny --config.optimizer.lr=0.1
   adafocus train --config configs/custom.py --data records/ --workdir runs/tuned --init-from runs/mine \\
-      --config.optimizer.freeze='global_encoder/.*' --config.optimizer.layer_factors='local_encoder/layer[12].*=0.1'"""
+      --config.optimizer.freeze='global_encoder/.*' --config.optimizer.layer_factors='local_encoder/layer[12].*=0.1'
+  adafocus train --from-run runs/demo --workdir runs/demo-again"""
 
 _SHORT = (
     ("--data", "DIR", "data.dir", "records of adafocus prepare, also gs://… or s3://…; or class folders of videos"),
@@ -42,26 +50,22 @@ _SHORT = (
     ("--on-nan", "stop|skip", "train.on_nan", "at a step that is not finite: stop, or drop its update"),
 )  # fmt: skip
 """Flags that stand for a setting: flag, metavar, key, help."""
-_PROCESSES = (
-    ("--coordinator", str, "address of process 0, for several processes outside of Slurm and TPU pods"),
-    ("--num-processes", int, "how many processes there are"),
-    ("--process-id", int, "which one this is, from 0"),
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command; ``--config.SETTING=VALUE`` arrive as ``settings``."""
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     add, file = parser.add_argument, "FILE[:VARIANT]"
-    add("--config", required=True, metavar=file, help="config file; --config.SETTING=VALUE changes one")
-    text = "where checkpoints and logs go; resumes what is there"
-    add("--workdir", required=True, metavar="DIR", help=text)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", metavar=file, help="config file; --config.SETTING=VALUE changes one")
+    which.add_argument("--from-run", metavar="DIR", help="workdir of a run to repeat")
+    text = "where checkpoints and logs go; resumes what is there (with --from-run DIR, by default DIR-again)"
+    add("--workdir", metavar="DIR", help=text)
     text = "jax.profiler trace of STEPS steps from step START on, in WORKDIR/profile"
     add("--profile", type=_profile, metavar="START:STEPS", help=text)
     text = "where every checkpoint in the workdir is damaged, move that run aside and begin a new one"
     add("--start-over", action="store_true", help=text)
-    for flag, kind, text in _PROCESSES:
-        add(flag, type=kind, metavar="HOST:PORT" if kind is str else "N", help=text)
+    add_process_arguments(parser)
     for flag, metavar, key, text in _SHORT:
         add(flag, metavar=metavar, help=f"{text} (short for --config.{key}={metavar})")
 
@@ -69,17 +73,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains; returns the figures of the last evaluation."""
     with ending_on_signals("adafocus train"):
+        changes = [*args.settings, *_short_settings(args)]
+        workdir = args.workdir or (repeat_workdir(args.from_run) if args.from_run else None)
+        if workdir is None:
+            raise UserError("no place for checkpoints and logs: give workdir=DIR")
         connect(args.coordinator, args.num_processes, args.process_id)
-        settings = load_config(args.config, [*args.settings, *_short_settings(args)])
+        settings = (read_run_config if args.from_run else load_config)(args.from_run or args.config, changes)
         options = {"profile": args.profile, "draw": evaluation_pictures, "start_over": args.start_over}
         try:
-            result = run_training(settings, args.workdir, **options)
+            result = run_training(settings, workdir, repeats=args.from_run, **options)
         except TrainingDivergedError as error:
             raise SystemExit(f"adafocus train: {error}") from error
     if jax.process_index() == 0:
-        Console().print(
-            f"checkpoints in {args.workdir}/{FOLDER}", highlight=False, soft_wrap=True, markup=False
-        )
+        Console().print(f"checkpoints in {workdir}/{FOLDER}", highlight=False, soft_wrap=True, markup=False)
     if result.signal is not None:
         raise SystemExit(128 + result.signal)
     return {"step": result.step, **result.metrics}

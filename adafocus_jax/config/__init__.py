@@ -16,7 +16,7 @@ from adafocus_jax.config.arguments import (
 )
 from adafocus_jax.config.base import FREE_KEYS, base_config, free_keys, variant_options
 from adafocus_jax.config.complete import complete
-from adafocus_jax.config.read import check_config, for_classes, load_config, read_config
+from adafocus_jax.config.read import check_config, for_classes, load_config, read_config, read_run_config
 from adafocus_jax.config.training import run_training
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "open_split",
     "optimizer_options",
     "read_config",
+    "read_run_config",
     "run_training",
     "train_options",
     "variant_options",

@@ -11,7 +11,10 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from adafocus_jax.checkpoint import checkpoint_folder
+from adafocus_jax.checkpoint.read import read_config as saved_config
 from adafocus_jax.config.checks import check_keys, check_values
+from adafocus_jax.config.complete import complete
 from adafocus_jax.data.records.storage import absolute
 from adafocus_jax.errors import UserError
 from adafocus_jax.plugins import import_plugins
@@ -68,6 +71,21 @@ def check_config(config: ConfigDict, overrides: Sequence[str] = ()) -> dict[str,
         settings[section][key] = absolute(settings[section][key])
     check_values(settings)
     return settings
+
+
+def read_run_config(workdir: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of a run, also of an earlier version, to be run again; arguments and errors as for ``check_config``.
+
+    Raises:
+      UserError: there is no run in ``workdir``.
+    """
+    settings = complete(saved_config(checkpoint_folder(workdir)))
+    del settings["classes"]  # the data's
+    config, groups = ConfigDict(settings), ConfigDict(sort_keys=False)  # the first group that fits counts
+    for name, group in settings["optimizer"]["groups"].items():
+        groups[name] = ConfigDict(group)
+    config.optimizer.groups = groups
+    return check_config(config.lock(), overrides)
 
 
 def for_classes(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,6 +37,9 @@ from adafocus_jax.evaluate.validation import validation_evaluator
 from adafocus_jax.io import is_remote
 from adafocus_jax.models import VideoModel
 from adafocus_jax.train import Evaluator, TrainResult, initialize_from, train
+from adafocus_jax.train.starts import describe_start, differences
+
+log = logging.getLogger(__name__)
 
 Draw = Callable[[Source, ClipSpec, Predictions, int], Mapping[str, np.ndarray]]
 """From held-out videos, how they are cut, what was predicted and a count to pictures by name, RGB uint8."""
@@ -46,6 +53,7 @@ def run_training(
     profile: tuple[int, int] | None = None,
     draw: Draw | None = None,
     start_over: bool = False,
+    repeats: str | os.PathLike[str] | None = None,
 ) -> TrainResult:
     """Trains the model of ``settings`` on their data, or resumes the run in ``workdir``; all processes call it alike.
 
@@ -55,6 +63,7 @@ def run_training(
       profile: first step and number of steps to trace.
       draw: makes pictures of ``train.eval_pictures`` held-out videos at every evaluation.
       start_over: where every checkpoint in ``workdir`` is damaged, move that run aside and begin a new one.
+      repeats: workdir of the run that this one is to repeat: a line in the log for whatever is not the same now.
 
     Raises:
       UserError: see ``train``; or there are no data, or the classes of the two splits differ.
@@ -88,6 +97,13 @@ def run_training(
             **{key: data[key] for key in _READING},
         )
 
+    about = {
+        "data": _identity(data, source),
+        "plugins": {name: _file_digest(name) for name in settings["plugins"]},
+    }
+    if repeats is not None and jax.process_index() == 0:
+        for line in differences(repeats, describe_start() | about):
+            log.warning("not as in the run that is repeated: %s", line)
     other = settings["init"]["checkpoint"]
     return train(
         model,
@@ -103,7 +119,20 @@ def run_training(
         evaluators=_evaluators(settings, model, spec, draw),
         initialize=partial(initialize_from, other, model, settings["classes"]) if other else None,
         start_over=start_over,
+        about=about,
     )
+
+
+def _identity(data: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """Which videos a run trains on, wherever they lie."""
+    fingerprint = getattr(source, "fingerprint", "")  # sources of plugins need not have one
+    return {"split": data["train_split"], "videos": len(source), "fingerprint": fingerprint}
+
+
+def _file_digest(module: str) -> str:
+    """SHA-256 of a plugin's file; empty where it has none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
 def _evaluators(

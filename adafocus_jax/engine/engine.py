@@ -53,7 +53,6 @@ class Engine:
         policy: ExitPolicy | ExitRule | None = None,
         buckets: Buckets | None = None,
         max_in_flight: int = 64,
-        max_wait_sec: float = 1.0,
         pixel_threads: int = PIXEL_THREADS,
         devices: Sequence[jax.Device] | None = None,
         backend: str = "xla",
@@ -70,8 +69,8 @@ class Engine:
           buckets: stage (``glance``, ``choose``, ``look``) to the bucket sizes that are compiled; those of
             ``default_buckets`` where a stage is not named. A row of ``look`` is a patch in ``uni_adafocus``, else a
             video.
-          max_in_flight: videos between admission and result; bounds memory.
-          max_wait_sec: how long a bucket that is not full may be passed over by full ones of other stages.
+          max_in_flight: videos between admission and result; bounds memory, and how many videos may arrive on a device
+            while a bucket that is not full is passed over by full ones of other stages.
           pixel_threads: threads that call for pixels.
           devices: which; None: all local ones. Videos are spread over them.
           backend: a key of ``BACKENDS``, or ``auto``: OpenVINO on a CPU where it is installed, else XLA.
@@ -94,7 +93,7 @@ class Engine:
             raise UserError(
                 f"max_in_flight={max_in_flight}, pixel_threads={pixel_threads}: each must be at least 1"
             )
-        self._max_in_flight, self._max_wait, self._threads = max_in_flight, max_wait_sec, pixel_threads
+        self._max_in_flight, self._threads = max_in_flight, pixel_threads
         self._seed = seed
         self._make_schedule()  # checks the buckets
 
@@ -127,7 +126,8 @@ class Engine:
 
     def _make_schedule(self) -> Schedule:
         open_ = [self._rule.open(exit_) for exit_ in range(1, self._rule.exits)]
-        return Schedule(tuple(self._costs), self.buckets, max_wait=self._max_wait, exits=open_ or (True,))
+        patience = -(-self._max_in_flight // len(self.devices))
+        return Schedule(tuple(self._costs), self.buckets, patience=patience, exits=open_ or (True,))
 
     def _slots_per_pool(self, videos: int) -> dict[str, int]:
         """Slots of one device. Those given up at ``choose`` are held by few videos at once, and are large."""
@@ -224,14 +224,15 @@ class Engine:
             max_in_flight=min(max_in_flight or self._max_in_flight, self._max_in_flight),
             threads=self._threads,
         )
-        started, outside = time.perf_counter(), 0.0
+        began, began_cpu = time.perf_counter(), time.thread_time()
         try:
             for video in self._finished(lanes, source):
                 result = self._result(video)
                 source.release()
-                left = time.perf_counter()
+                self._spent(began, began_cpu)
                 yield result
-                outside += time.perf_counter() - left
+                began, began_cpu = time.perf_counter(), time.thread_time()
+            self._spent(began, began_cpu)
             if source.error is not None:
                 raise source.error
         finally:
@@ -239,7 +240,11 @@ class Engine:
             for lane in lanes:
                 lane.drain()
             self._running = False
-            self.stats.wall_sec += time.perf_counter() - started - outside
+
+    def _spent(self, began: float, began_cpu: float) -> None:
+        """Counts the time since."""
+        self.stats.wall_sec += time.perf_counter() - began
+        self.stats.host_sec += time.thread_time() - began_cpu
 
     def _finished(self, lanes: list[Lane], source: PixelSource) -> Iterator[Video]:
         """Videos as they leave or fail: receive what has arrived, start what is due, then collect one bucket."""

@@ -91,22 +91,21 @@ class Lane:
             video.lane = self
             self.videos += 1
         video.frames = frames
-        self._schedule.add(stage, video, time.perf_counter())
+        self._schedule.add(stage, video)
 
     def start(self, stats: EngineStats) -> bool:
         """Starts the bucket that is due, if any."""
         if len(self.running) >= RUNNING:
             return False
-        now = time.perf_counter()
         room = {"glance": min(map(len, self._free.values()))} if self._free else {}
-        bucket = self._schedule.next(now, idle=not self.running, room=room)
+        bucket = self._schedule.next(idle=not self.running, room=room)
         if bucket is None:
             return False
         if bucket.stage == "glance":
             for video, _ in bucket.rows:
                 video.slots = {pool: free.pop() for pool, free in self._free.items()}
         fetch = self._backend.launch(bucket.stage, bucket.size, self._inputs(bucket), self._slots(bucket))
-        self.running.append(Running(bucket, now, fetch))
+        self.running.append(Running(bucket, time.perf_counter(), fetch))
         for video, row in bucket.rows:
             video.started = row + 1 if bucket.stage == "look" else 0
             # The device works in order: what is started later may overwrite the slot.
@@ -153,20 +152,17 @@ class Lane:
     def collect(self, stats: EngineStats) -> tuple[list[Video], list[Video]]:
         """Waits for the oldest bucket; the videos that are done by it, and those that now need the chosen frames."""
         running = self.running.popleft()
-        waiting_since = time.perf_counter()
         outputs = running.fetch()
-        now = time.perf_counter()
-        stats.device_wait_sec += now - waiting_since
         rows = running.bucket.rows
         if running.bucket.stage == "choose":
             for place, (video, _) in enumerate(rows):
                 video.chosen = {name: array[place] for name, array in outputs.items()}
             return [], [video for video, _ in rows]
         if running.bucket.stage == "glance":
-            return self._after_glance([video for video, _ in rows], outputs["logits"], now), []
-        return self._after_look(rows, outputs["logits"], now, stats), []
+            return self._after_glance([video for video, _ in rows], outputs["logits"]), []
+        return self._after_look(rows, outputs["logits"], stats), []
 
-    def _after_glance(self, videos: list[Video], logits: np.ndarray, now: float) -> list[Video]:
+    def _after_glance(self, videos: list[Video], logits: np.ndarray) -> list[Video]:
         for video, own in zip(videos, logits, strict=False):
             video.glance_logits, video.frames = own, None
             video.logits = np.empty((self._rule.exits, own.shape[-1]), np.float32)
@@ -174,11 +170,11 @@ class Lane:
         self._decide(videos, 0)
         for video in videos:
             if video.stays:
-                self._schedule.add("choose", video, now)
+                self._schedule.add("choose", video)
         return [video for video in videos if not video.stays]
 
     def _after_look(
-        self, rows: Sequence[tuple[Video, int]], logits: np.ndarray, now: float, stats: EngineStats
+        self, rows: Sequence[tuple[Video, int]], logits: np.ndarray, stats: EngineStats
     ) -> list[Video]:
         by_row: dict[int, list[Video]] = {}
         done_before = {video for video, _ in rows if not video.stays}
@@ -195,7 +191,7 @@ class Lane:
         videos = dict.fromkeys(video for group in by_row.values() for video in group)
         for video in videos:
             if video.stays and video.done == video.started and video not in self._schedule:
-                self._schedule.add("look", video, now, video.done)
+                self._schedule.add("look", video, video.done)
         return [video for video in videos if not video.stays]
 
     def _decide(self, videos: list[Video], exit_: int) -> None:

@@ -102,7 +102,8 @@ class OpenVinoBackend:
             )
         if not is_installed():
             raise UserError("backend='openvino' needs OpenVINO: pip install 'adafocus_jax[openvino]'")
-        self._precision, self._programs = precision, stage_programs(model, costs)
+        self._precision, self._variables = precision, variables
+        self._programs = stage_programs(model, costs)
         self._graphs = {
             name: to_onnx(program, variables, program.inputs, name=name, free_axis="rows")
             for name, program in self._programs.items()
@@ -120,8 +121,12 @@ class OpenVinoBackend:
         """Compiles one program; a second call for the same does nothing."""
         if (stage, size) in self._compiled:
             return
-        precision = self._precision if "frames" in self._programs[stage].inputs else "float32"
-        compiled = compile_onnx(self._graphs[stage], size, precision)
+        program, graph = self._programs[stage], self._graphs[stage]
+        if size == 1 and program.cost.stage.rows > 1:  # a single patch reads the weights of one exit alone
+            row = {n: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for n, s in program.inputs.items()}
+            graph = to_onnx(program, self._variables, row, name=stage)
+        precision = self._precision if "frames" in program.inputs else "float32"
+        compiled = compile_onnx(graph, size, precision)
         self._compiled[stage, size] = compiled.create_infer_request()
 
     def put(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, Any]:

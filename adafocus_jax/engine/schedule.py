@@ -15,7 +15,8 @@ class _Waiting:
     """A video in the queue of a stage."""
 
     video: Hashable
-    since: float
+    since: int
+    """Videos that had arrived when it came."""
     row: int
     """The first of its rows that has not run."""
     needed: int
@@ -36,10 +37,12 @@ class Bucket:
 class Schedule:
     """Queues of videos in front of the stages, and the order in which they are served.
 
-    A bucket runs when it is full, when nothing else can run, or when its oldest video has waited ``max_wait`` seconds;
-    the deepest stage first, so that videos finish before others begin. Where a stage takes a video row by row (patch by
-    patch), a bucket holds of each video only what is needed before it may leave. If that fills no bucket and nothing
-    else can run, it takes more of the same videos ahead of their decision, 1, 2, 4, …: at most as much as has run.
+    A bucket runs when it is full, when nothing else can run, or when ``patience`` videos have arrived since its oldest
+    video came; the deepest stage first, so that videos finish before others begin. So waiting is bounded by work, on
+    fast and on slow devices: without new videos the device soon has nothing else to run. Where a stage takes a video
+    row by row (patch by patch), a bucket holds of each video only what is needed before it may leave. If that fills no
+    bucket and nothing else can run, it takes more of the same videos ahead of their decision, 1, 2, 4, …: at most as
+    much as has run.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Schedule:
         stages: Sequence[str],
         sizes: Mapping[str, Sequence[int]],
         *,
-        max_wait: float,
+        patience: int,
         exits: Sequence[bool] = (True,),
     ) -> None:
         """Prepares empty queues.
@@ -55,7 +58,7 @@ class Schedule:
         Args:
           stages: their names, in the order in which a video takes them.
           sizes: rows of the compiled programs of each stage.
-          max_wait: seconds.
+          patience: videos, at least 1.
           exits: for each row of the last stage, whether a video may leave after it. The last row always counts as one.
 
         Raises:
@@ -68,16 +71,17 @@ class Schedule:
                 )
         self._order = tuple(reversed(stages))
         self._sizes = {stage: sorted(set(sizes[stage])) for stage in stages}
-        self._max_wait = max_wait
+        self._patience, self._arrived = patience, 0
         self._queues: dict[str, deque[_Waiting]] = {stage: deque() for stage in stages}
         self._waiting: set[Hashable] = set()
         self._rows = dict.fromkeys(stages, 1) | {stages[-1]: len(exits)}
         self._needed = [_up_to_exit(exits, row) for row in range(len(exits))]
 
-    def add(self, stage: str, video: Hashable, now: float, row: int = 0) -> None:
+    def add(self, stage: str, video: Hashable, row: int = 0) -> None:
         """Puts a video into the queue of ``stage``, whose rows from ``row`` on have not run."""
+        self._arrived += stage == self._order[-1]
         needed = self._needed[row] if self._rows[stage] > 1 else 1
-        self._queues[stage].append(_Waiting(video, now, row, needed))
+        self._queues[stage].append(_Waiting(video, self._arrived, row, needed))
         self._waiting.add(video)
 
     def __contains__(self, video: Hashable) -> bool:
@@ -90,11 +94,10 @@ class Schedule:
                 self._queues[stage] = deque(waiting for waiting in queue if waiting.video != video)
             self._waiting.discard(video)
 
-    def next(self, now: float, *, idle: bool, room: Mapping[str, int] | None = None) -> Bucket | None:
+    def next(self, *, idle: bool, room: Mapping[str, int] | None = None) -> Bucket | None:
         """The bucket to run now; its videos leave the queue as far as they are in it.
 
         Args:
-          now: seconds on the clock of ``add``.
           idle: nothing runs, so that a bucket that is not full is better than none.
           room: the most rows that a stage may take now, where something else limits it.
 
@@ -105,9 +108,9 @@ class Schedule:
         ready = {
             stage: min(self._ready(stage), room.get(stage, self._sizes[stage][-1])) for stage in self._order
         }
-        overdue = [s for s in self._order if ready[s] and now - self._queues[s][0].since >= self._max_wait]
-        for stage in overdue:
-            if ready[stage] < self._sizes[stage][-1]:
+        last = self._arrived - self._patience
+        for stage in self._order:
+            if 0 < ready[stage] < self._sizes[stage][-1] and self._queues[stage][0].since <= last:
                 return self._take(stage, ready[stage])
         for stage in self._order:
             if ready[stage] >= self._sizes[stage][-1]:

@@ -51,8 +51,9 @@ class EngineStats:
     """Rows that ran ahead of a decision and turned out to lie behind the exit."""
     wall_sec: float = 0.0
     """In ``run``, without the time that the caller spends between results."""
-    device_wait_sec: float = 0.0
-    """Of that, waiting for a bucket to finish."""
+    host_sec: float = 0.0
+    """Of that, processor time of the thread that runs the engine. While it stands still on a busy CPU, programs of the
+    devices run there."""
     pixel_wait_sec: float = 0.0
     """Of that, waiting for pixels with nothing to run: all devices stand idle."""
 
@@ -80,9 +81,9 @@ class EngineStats:
 
     @property
     def host_ms_per_bucket(self) -> float:
-        """Milliseconds of the host's own work per bucket: filling it, decisions, bookkeeping."""
+        """Milliseconds of the host's own work per bucket: filling, starting, fetching it, decisions, bookkeeping."""
         buckets = sum(sum(stage.buckets.values()) for stage in self.stages.values())
-        return 1e3 * (self.wall_sec - self.device_wait_sec - self.pixel_wait_sec) / max(1, buckets)
+        return 1e3 * self.host_sec / max(1, buckets)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain values, for JSON."""

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches
@@ -18,6 +19,7 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.by_engine import engine_predict_function
 from adafocus_jax.evaluate.evaluators import METRICS, per_exit, score
 from adafocus_jax.evaluate.exits import solve_policies, sweep_exits
+from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import (
     PredictFunction,
     Predictions,
@@ -29,6 +31,7 @@ from adafocus_jax.evaluate.predict import (
 from adafocus_jax.flops import model_cost
 from adafocus_jax.models import VideoModel
 from adafocus_jax.train.initialize import is_unnamed
+from adafocus_jax.train.processes import naming_lost_processes
 from adafocus_jax.types import VideoBatch
 
 log = logging.getLogger(__name__)
@@ -55,7 +58,7 @@ class CheckpointEvaluator:
     crops: int = 1
     """Test crops per video, a key of ``CROPS``; their logits are averaged."""
     batch_size: int = 32
-    """Videos at a time, rounded up to the local devices."""
+    """Videos at a time over all processes, rounded up to the devices."""
     num_workers: int = 0
     """Processes that decode; 0: threads of this one."""
     on_bad_record: str = "fail"
@@ -70,23 +73,32 @@ class CheckpointEvaluator:
         """``[E]`` cost of leaving at each exit, in giga multiply-adds, all crops together."""
         return self.crops * model_cost(model or self.model).exit_gflops
 
+    @naming_lost_processes()
     def predict(self, source: Source, what: str, model: VideoModel | None = None) -> Predictions:
         """Predictions on all videos of ``source``; ``model``: a control in place of the model itself.
 
+        Each process of a run predicts its share, and all of them get the whole.
+
         Raises:
           UserError: the classes of the data are not those of the checkpoint, or a video does not read.
+          ProcessLostError: another process has died.
         """
         check_classes(source.classes, self.classes)
         predict = self._predict_function(model)
-        size = round_up_to_devices(min(self.batch_size, len(source)))
+        index, count = jax.process_index(), jax.process_count()
+        share = round_up_to_devices(-(-min(self.batch_size, len(source)) // count))
+        size = share * count
         reading = {"num_workers": self.num_workers, "on_bad_record": self.on_bad_record}
+        reading |= {"process_index": index, "process_count": count}
+        starts = range(index * share, len(source), size)
+        own = sum(min(share, len(source) - start) for start in starts)
         crops = []
-        with self.watch(what, len(source) * self.crops) as progress:
+        with self.watch(what, own * self.crops) as progress:
             for place in CROPS[self.crops]:
                 spec = replace(self.spec, place=place)
                 batches = eval_batches(source, spec, batch_size=size, **reading)  # type: ignore[arg-type]
                 crops.append(predict_split(predict, (VideoBatch(**batch) for batch in batches), progress))
-        return average_crops(crops)
+        return gather_predictions(average_crops(crops))
 
     def _predict_function(self, control: VideoModel | None) -> PredictFunction:
         if control is not None or self.backend == XLA:

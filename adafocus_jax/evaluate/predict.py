@@ -64,13 +64,16 @@ PredictFunction = Callable[[VideoBatch, int], ModelOutput]
 
 @functools.lru_cache(maxsize=16)
 def predict_step(model: nn.Module) -> Any:
-    """The jitted function of (variables, batch, key, number of the batch) that evaluation runs.
+    """The jitted function of (variables, batch, key, number of the batch, place of its first video in the batch of all
+    processes) that evaluation runs.
 
     The same for the same model, so that evaluations in training compile once.
     """
 
-    def apply(variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array) -> ModelOutput:
-        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0])
+    def apply(
+        variables: Any, batch: VideoBatch, key: jax.Array, number: jax.Array, first: jax.Array
+    ) -> ModelOutput:
+        draws = sample_draws(jax.random.fold_in(key, number), model, batch.frames.shape[0], first)
         return cast(ModelOutput, model.apply(variables, batch, draws=draws))
 
     return jax.jit(apply)
@@ -80,7 +83,7 @@ def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) ->
     """Compiles evaluation of ``model``; the batch is split over the local devices, the parameters live on each.
 
     Evaluation norm statistics do not depend on the batch, so the split changes no result. ``seed`` feeds the
-    random controls alone.
+    random controls alone, whose draws do not depend on the number of processes.
     """
     mesh = Mesh(np.array(jax.local_devices()), ("batch",))
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
@@ -96,7 +99,8 @@ def make_predict_function(model: nn.Module, variables: Any, *, seed: int = 0) ->
                 f"take a multiple of {devices}"
             )
         seen = VideoBatch(frames=batch.frames, glance=batch.glance)
-        return apply(variables, jax.device_put(seen, split), key, jnp.uint32(number))
+        first = jax.process_index() * batch.frames.shape[0]
+        return apply(variables, jax.device_put(seen, split), key, jnp.uint32(number), jnp.uint32(first))
 
     return predict
 

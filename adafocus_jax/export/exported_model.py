@@ -13,11 +13,12 @@ import numpy as np
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.export.files import read_manifest
+from adafocus_jax.export.golden import GOLDEN
 from adafocus_jax.export.safetensors import read_arrays
 
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
 """Platform of an export to JAX's name of the backend."""
-WEIGHTS, GOLDEN = "weights.safetensors", "golden-{stage}.safetensors"
+WEIGHTS = "weights.safetensors"
 _TOLERANCE = 1e-2
 """Of golden outputs, relative to the largest: platforms round differently, TPUs in bfloat16."""
 

@@ -15,8 +15,9 @@ import numpy as np
 from adafocus_jax.engine.stage_program import StageProgram, stage_programs
 from adafocus_jax.errors import UserError
 from adafocus_jax.export.about import about, described
-from adafocus_jax.export.exported_model import GOLDEN, PLATFORMS, WEIGHTS
+from adafocus_jax.export.exported_model import PLATFORMS, WEIGHTS
 from adafocus_jax.export.files import require_new, write_manifest
+from adafocus_jax.export.golden import write_golden
 from adafocus_jax.export.safetensors import write_arrays
 from adafocus_jax.flops import stage_costs
 from adafocus_jax.io import write_bytes, writing
@@ -71,7 +72,7 @@ def export_jax(
             outputs = _write_programs(folder, name, run, weights, program.inputs, platforms, rows)
             shown = described(program.inputs, program.inputs), described(outputs, outputs)
             stages[name] = {"inputs": shown[0], "outputs": shown[1]}
-            write_arrays(folder / GOLDEN.format(stage=name), _golden(run, weights, program, outputs))
+            write_golden(folder, name, run, weights, program.inputs)
         content = {"format": "jax", **about(trained), "stages": stages, "rows": sorted(rows)}
         content["platforms"] = list(platforms)
         content["calling_convention"] = jax.export.maximum_supported_calling_convention_version
@@ -101,21 +102,3 @@ def _write_programs(
             write_bytes(folder / platform / f"{stage}-{count}.bin", bytes(exported.serialize()))
     outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     return {name: jax.ShapeDtypeStruct(one.shape[1:], one.dtype) for name, one in outputs.items()}
-
-
-def _golden(run: Any, weights: Any, program: StageProgram, outputs: Any) -> dict[str, np.ndarray]:
-    """A random row of inputs, and what the model makes of it here."""
-    rng = np.random.default_rng(0)
-    inputs = {}
-    for name, shape in program.inputs.items():
-        if shape.dtype == np.uint8:
-            inputs[name] = rng.integers(0, 256, (1, *shape.shape), dtype=np.uint8)
-        elif name == "boxes":
-            side = program.model.image_size
-            inputs[name] = np.tile(np.array([0, 0, side / 2, side], np.float32), (1, *shape.shape[:-1], 1))
-        else:
-            inputs[name] = rng.random((1, *shape.shape)).astype(shape.dtype)
-    found = jax.jit(run)(weights, inputs)
-    return {f"inputs/{name}": value for name, value in inputs.items()} | {
-        f"outputs/{name}": np.asarray(found[name]) for name in outputs
-    }

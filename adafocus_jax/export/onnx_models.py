@@ -12,6 +12,7 @@ import jax
 from adafocus_jax.engine.stage_program import stage_programs
 from adafocus_jax.export.about import MEANINGS, about, whole_inputs
 from adafocus_jax.export.files import require_new, write_manifest
+from adafocus_jax.export.golden import write_golden
 from adafocus_jax.flops import stage_costs
 from adafocus_jax.io import write_bytes, writing
 from adafocus_jax.jaxpr_to_onnx import OPSET, require_onnx, to_onnx
@@ -34,7 +35,8 @@ def export_onnx(
 
     By default, each stage of inference becomes a model, so that a program of the reader's can stop at an exit:
     ``glance`` (frames to features and the glance's exits), ``choose`` (features to frames and boxes), ``look``
-    (patches to the exits behind). A row of ``look`` is a patch in ``uni_adafocus``, else a video.
+    (patches to the exits behind). A row of ``look`` is a patch in ``uni_adafocus``, else a video. Beside them lies a
+    golden input with its output for each.
 
     Args:
       checkpoint: a workdir, or a folder of checkpoints.
@@ -62,6 +64,7 @@ def export_onnx(
     with writing(out) as folder:
         folder.mkdir()
         for name, program in programs.items():
+            golden = write_golden(folder, name, program, variables, program.inputs)
             for count in rows or (None,):
                 shapes = program.inputs
                 if count:
@@ -77,7 +80,7 @@ def export_onnx(
                 file = f"{name}-{count}.onnx" if count else f"{name}.onnx"
                 _add_metadata(made, {**facts, "stage": name})
                 write_bytes(folder / file, made.SerializeToString())
-                files[file] = {"stage": name, "rows": count, **_interface(made)}
+                files[file] = {"stage": name, "rows": count, "golden": golden, **_interface(made)}
         return write_manifest(folder, {"format": "onnx", "opset": OPSET, **facts, "files": files})
 
 

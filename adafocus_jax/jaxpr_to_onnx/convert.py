@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.jaxpr_to_onnx.fusion import fuse
 from adafocus_jax.jaxpr_to_onnx.graph import Graph, Value
 from adafocus_jax.jaxpr_to_onnx.primitives import PRIMITIVES
 from adafocus_jax.jaxpr_to_onnx.program import UntranslatableError, trace
@@ -38,8 +39,8 @@ def to_onnx(
     """Translates a function into an ONNX model of the same numbers, to the rounding of float32.
 
     It is traced in its textbook form; each primitive becomes one node or a few by the table ``PRIMITIVES``. What
-    depends on ``constants`` alone is computed now. What the function computes in bfloat16, the model computes in
-    float32.
+    depends on ``constants`` alone is computed now, and norms become part of the convolutions before them. What the
+    function computes in bfloat16, the model computes in float32.
 
     Args:
       function: from ``(constants, inputs)`` to a dictionary of arrays, whose keys name the model's outputs.
@@ -88,6 +89,8 @@ def to_onnx(
     graph.scope = ""
     for key, number in zip(outputs, program.outputs, strict=True):
         graph.name_output(graph.expanded(values[number], program.specs[number].shape), key)
+    graph.prune(outputs)
+    fuse(graph, outputs)
     model = graph.model(
         {key: (program.specs[n].shape, program.specs[n].dtype) for n, key in names.items()},
         {

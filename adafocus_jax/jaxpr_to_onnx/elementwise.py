@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_jax.jaxpr_to_onnx.channels_first import elementwise_on_twins
 from adafocus_jax.jaxpr_to_onnx.graph import Graph, Value
 from adafocus_jax.jaxpr_to_onnx.program import Equation, Shape, Spec, UntranslatableError
 
@@ -23,11 +24,14 @@ def _same_shape(inputs: list[Value], result: Spec) -> Shape:
 
 def _elementwise(kind: str | Sequence[str]) -> Translation:
     """One node, or several, each taking the result of the one before."""
-    first, *more = (kind,) if isinstance(kind, str) else kind
+    kinds = (kind,) if isinstance(kind, str) else kind
+    first, *more = kinds
 
     def translate(
         g: Graph, eq: Equation, inputs: list[Value], _: list[Spec], results: list[Spec]
     ) -> list[Value]:
+        if on_twins := elementwise_on_twins(g, kinds, inputs, results[0]):
+            return on_twins
         name = g.op(first, *(value.name for value in inputs))[0]
         for step in more:
             name = g.op(step, name)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,16 @@ class Value:
     """What it has in the graph: an axis along which all is the same may be of length 1 until somebody needs it."""
     array: np.ndarray | None = None
     """Of a constant."""
+    twin: Twin | None = None
+    """The same numbers with channels before space, where a convolution made them."""
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A value ``[N, C, *space]`` of which ``[N, *space, C]``, reshaped, is the value that has this as its twin."""
+
+    name: str
+    shape: Shape
 
 
 class Graph:
@@ -106,6 +116,15 @@ class Graph:
                 for names in (node.input, node.output):
                     names[:] = [output if one == name else one for one in names]
         self._outputs.add(output)
+
+    def prune(self, outputs: Collection[str]) -> None:
+        """Drops the nodes that no output depends on."""
+        wanted, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.output):
+                wanted.update(node.input)
+                kept.append(node)
+        self.nodes = kept[::-1]
 
     def _unique(self, name: str) -> str:
         name = f"{self.scope}/{name}" if self.scope else name

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from adafocus_jax.jaxpr_to_onnx.channels_first import slice_of_twin, twin_of, twin_order, with_twin
 from adafocus_jax.jaxpr_to_onnx.elementwise import (
     Translation,
     _as,
@@ -54,7 +55,7 @@ def _reshape(
     if eq.name == "reshape" and eq.params["dimensions"] is not None:
         raise UntranslatableError("the JAX primitive 'reshape' is known without dimensions alone")
     (x,), shape = _whole(g, inputs, specs), results[0].shape
-    return [Value(g.reshaped(x, shape), shape)]
+    return [Value(g.reshaped(x, shape), shape, twin=inputs[0].twin)]
 
 
 def _broadcast(
@@ -130,7 +131,10 @@ def _slice(
     starts, ends = (
         g.shape(tuple(params[key][a] for a in axes)) for key in ("start_indices", "limit_indices")
     )
-    name = g.op("Slice", x, starts, ends, g.integers(axes), g.integers([steps[a] for a in axes]))[0]
+    numbers = (starts, ends, g.integers([steps[a] for a in axes]))
+    if on_twin := slice_of_twin(g, inputs[0], axes, numbers, results[0]):
+        return [on_twin]
+    name = g.op("Slice", x, starts, ends, g.integers(axes), numbers[-1])[0]
     return [Value(name, results[0].shape)]
 
 
@@ -193,15 +197,19 @@ def _convolution(
         )
     numbers, (x, kernel) = params["dimension_numbers"], _whole(g, inputs, specs)
     low, high = zip(*params["padding"], strict=True)
+    last = tuple(numbers.lhs_spec) == tuple(numbers.out_spec) == twin_order(len(numbers.lhs_spec))
+    twin = twin_of(inputs[0], specs[0]) if last else None
     name = g.op(
         "Conv",
-        _transposed(g, x, numbers.lhs_spec),
+        twin.name if twin else _transposed(g, x, numbers.lhs_spec),
         _transposed(g, kernel, numbers.rhs_spec),
         strides=list(map(int, params["window_strides"])),
         pads=list(map(int, low + high)),
         dilations=list(map(int, params["rhs_dilation"])),
         group=params["feature_group_count"],
     )[0]
+    if last:
+        return [with_twin(g, name, tuple(results[0].shape[axis] for axis in numbers.out_spec), results[0])]
     return [Value(_transposed(g, name, np.argsort(numbers.out_spec).tolist()), results[0].shape)]
 
 
@@ -212,19 +220,35 @@ def _product(
         _whole(g, inputs, specs),
         eq.params["dimension_numbers"],
     )
-    ranks = [len(spec.shape) for spec in specs]
-    if not batch_left and tuple(over_left) == (ranks[0] - 1,) and tuple(over_right) == (0,) and ranks[1] == 2:
-        return [Value(g.op("MatMul", left, right)[0], results[0].shape)]
+    ranks, shape = [len(spec.shape) for spec in specs], results[0].shape
+    free_left, free_right = _free(ranks[0], batch_left, over_left), _free(ranks[1], batch_right, over_right)
+    if len(over_left) == 1 and right in g.constants and not batch_left:
+        left = _transposed(g, left, (*free_left, *over_left))
+        matrix = g.constants[right].transpose(*over_right, *free_right)
+        matrix = matrix.reshape(len(matrix), -1)
+        name = g.op("MatMul", left, g.constant(matrix, "kernel").name)[0]
+        return [Value(g.reshaped(name, shape) if len(free_right) != 1 else name, shape)]
+    if len(over_left) == 1 and len(free_left) <= 1 and len(free_right) <= 1:
+        # Not Einsum, which OpenVINO makes of more nodes.
+        left = _transposed(g, left, (*batch_left, *free_left, *over_left))
+        right = _transposed(g, right, (*batch_right, *over_right, *free_right))
+        missing = [axis for axis, free in ((-2, free_left), (-1, free_right)) if not free]
+        left = left if free_left else g.op("Unsqueeze", left, g.integers([-2]))[0]
+        right = right if free_right else g.op("Unsqueeze", right, g.integers([-1]))[0]
+        name = g.op("MatMul", left, right)[0]
+        return [Value(g.op("Squeeze", name, g.integers(missing))[0] if missing else name, shape)]
     letters = iter(string.ascii_lowercase)
     first = [next(letters) for _ in range(ranks[0])]
     second = [next(letters) for _ in range(ranks[1])]
     for a, b in zip((*over_left, *batch_left), (*over_right, *batch_right), strict=True):
         second[b] = first[a]
-    free_left = [first[a] for a in range(ranks[0]) if a not in (*over_left, *batch_left)]
-    free_right = [second[a] for a in range(ranks[1]) if a not in (*over_right, *batch_right)]
-    result = [first[a] for a in batch_left] + free_left + free_right
+    result = [first[a] for a in (*batch_left, *free_left)] + [second[a] for a in free_right]
     equation = f"{''.join(first)},{''.join(second)}->{''.join(result)}"
-    return [Value(g.op("Einsum", left, right, equation=equation)[0], results[0].shape)]
+    return [Value(g.op("Einsum", left, right, equation=equation)[0], shape)]
+
+
+def _free(rank: int, *others: Sequence[int]) -> list[int]:
+    return [axis for axis in range(rank) if not any(axis in axes for axes in others)]
 
 
 def _max_pool(
@@ -237,15 +261,16 @@ def _max_pool(
             "the JAX primitive 'reduce_window_max' is known over the axes between the first and the last alone"
         )
     (x,), space = _whole(g, inputs, specs), range(1, last)
+    twin, order = twin_of(inputs[0], specs[0]), twin_order(last + 1)
     name = g.op(
         "MaxPool",
-        _transposed(g, x, (0, last, *space)),
+        twin.name if twin else _transposed(g, x, order),
         kernel_shape=[int(window[a]) for a in space],
         strides=[int(params["window_strides"][a]) for a in space],
         pads=[int(padding[a][side]) for side in (0, 1) for a in space],
         dilations=[int(params["window_dilation"][a]) for a in space],
     )[0]
-    return [Value(_transposed(g, name, (0, *range(2, last + 1), 1)), results[0].shape)]
+    return [with_twin(g, name, tuple(results[0].shape[axis] for axis in order), results[0])]
 
 
 def _gather(
@@ -263,7 +288,10 @@ def _gather(
     x = _transposed(g, x, (*batch, *indexed, *kept))
     indices = _transposed(g, indices, (*index_batch, *others, len(specs[1].shape) - 1))
     indices, outside = _in_bounds(g, _as(g, indices, np.int64), tuple(shape[a] for a in indexed), eq)
-    name = g.op("GatherND", x, indices, batch_dims=len(batch))[0]
+    if len(indexed) == 1 and not batch:  # Gather is the faster of the two
+        name = g.op("Gather", x, g.op("Squeeze", indices, g.integers([-1]))[0])[0]
+    else:
+        name = g.op("GatherND", x, indices, batch_dims=len(batch))[0]
     if outside is not None:
         name = _filled(g, name, outside, len(kept), eq.params["fill_value"], results[0].dtype)
     # The axes of the indices stand in their own order around those of the slices.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.io import json_text
+from adafocus_jax.provenance import PACKED, describe_commit
 
 MAX_BYTES = 64 * 2**20
 
@@ -29,7 +31,9 @@ class Bundle:
 
 
 def make_bundle(repository: Path) -> Bundle:
-    """Bundles the files that git tracks or would (not ignored), as they are now: equal trees give equal bytes.
+    """Bundles the files that git tracks or would (not ignored), as they are now.
+
+    Equal trees at equal commits give equal bytes. The copy tells its commit and diff (``describe_code``) without git.
 
     Raises:
       UserError: no repository, or more than ``MAX_BYTES``.
@@ -49,6 +53,12 @@ def make_bundle(repository: Path) -> Bundle:
                 entry.mode = 0o755 if entry.mode & 0o100 else 0o644
                 with open(path, "rb") as file:
                     tar.addfile(entry, file if entry.isfile() else None)
+        package = repository / "adafocus_jax"
+        if package.is_dir():
+            told = json_text(describe_commit(package)).encode()
+            entry = tarfile.TarInfo(f"{package.name}/{PACKED}")
+            entry.size = len(told)
+            tar.addfile(entry, io.BytesIO(told))
     if data.tell() > MAX_BYTES:
         raise UserError(
             f"the code in {repository} is {data.tell() >> 20} MiB, more than {MAX_BYTES >> 20}: have git ignore data"

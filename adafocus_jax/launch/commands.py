@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adafocus_jax.errors import UserError
+from adafocus_jax.provenance import repeat_workdir
 
 Words = list[str]
 COORDINATOR_PORT = 8476
@@ -19,7 +20,7 @@ def check_command(words: Sequence[str]) -> None:
     Raises:
       UserError: nothing, an unknown command, or one that knows nothing of several processes.
     """
-    known = (*_SHARED, "evaluate", "plan", "benchmark")
+    known = (*_SHARED, "plan", "benchmark")
     if not words or words[0] not in known:
         given = f"{words[0]!r}" if words else "nothing"
         raise UserError(
@@ -55,6 +56,8 @@ def workdir_of(words: Sequence[str]) -> Path | None:
             return Path(words[place + 1])
         if word.startswith("--workdir="):
             return Path(word.partition("=")[2])
+    if "--from-run" in words[:-1]:
+        return repeat_workdir(words[words.index("--from-run") + 1])
     return None
 
 
@@ -66,7 +69,7 @@ def newest_step(workdir: Path | None) -> int:
     return max((int(path.name) for path in folder.iterdir() if re.fullmatch(r"\d+", path.name)), default=-1)
 
 
-def _train(index: int, count: int, coordinator: str) -> Words:
+def _join(index: int, count: int, coordinator: str) -> Words:
     return ["--coordinator", coordinator, "--num-processes", str(count), "--process-id", str(index)]
 
 
@@ -78,4 +81,10 @@ def _sweep(index: int, count: int, coordinator: str) -> Words:
     return []  # launchers find each other in the folder that they share
 
 
-_SHARED: dict[str, Callable[[int, int, str], Words]] = {"train": _train, "prepare": _prepare, "sweep": _sweep}
+JOINED = ("train", "evaluate")
+"""Commands whose processes find each other through a coordinator."""
+_SHARED: dict[str, Callable[[int, int, str], Words]] = {
+    **dict.fromkeys(JOINED, _join),
+    "prepare": _prepare,
+    "sweep": _sweep,
+}

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,9 +89,9 @@ def launch_local(
             print(shlex.join(_command(last)))
         return 0
     restarts, workdir = Restarts(max_restarts), workdir_of(words)
-    with collected_signals() as received:
+    with collected_signals() as received, _log_folder(workdir) as logs:
         while True:
-            statuses = _run_once(words, processes, received)
+            statuses = _run_once(words, processes, received, logs)
             if received:
                 return 128 + received[0]
             decision = restarts.decide(statuses, newest_step(workdir))
@@ -98,13 +99,15 @@ def launch_local(
                 log.warning("process %d %s: starting again", decision.worker, decision.reason)
                 continue
             if decision.action == "stop":
-                log.error("process %d: %s%s", decision.worker, decision.reason, _last_line(workdir, decision))
+                log.error("process %d: %s%s", decision.worker, decision.reason, _last_line(logs, decision))
                 return decision.status
             last = after_all(words, processes.count)
             return subprocess.run(_command(last), check=False).returncode if last else 0
 
 
-def _run_once(words: Sequence[str], processes: LocalProcesses, received: list[int]) -> dict[int, int]:
+def _run_once(
+    words: Sequence[str], processes: LocalProcesses, received: list[int], logs: Path
+) -> dict[int, int]:
     """Starts all processes and waits until they have ended: process to status."""
     coordinator = f"127.0.0.1:{_free_port()}"
     running: dict[int, subprocess.Popen[bytes]] = {}
@@ -112,7 +115,7 @@ def _run_once(words: Sequence[str], processes: LocalProcesses, received: list[in
         for index in range(processes.count):
             own = for_process(words, index, processes.count, coordinator)
             # The first one speaks for all; what the others print is kept where it can be read.
-            output = None if index == 0 else files.enter_context(_log_file(workdir_of(words), index))
+            output = None if index == 0 else files.enter_context(open(_log_path(logs, index), "ab"))
             running[index] = subprocess.Popen(
                 _command(own),
                 env={**os.environ, **processes.environment(index)},
@@ -180,25 +183,24 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _log_file(workdir: Path | None, index: int) -> Iterator[int]:
+def _log_folder(workdir: Path | None) -> Iterator[Path]:
+    """Where the other processes print: in the workdir; of a command without one, in a folder that goes in the end."""
     if workdir is None:
-        yield subprocess.DEVNULL
-        return
-    path = _log_path(workdir, index)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        yield file.fileno()
+        with tempfile.TemporaryDirectory(prefix="adafocus-launch-") as folder:
+            yield Path(folder)
+    else:
+        (workdir / "launch").mkdir(parents=True, exist_ok=True)
+        yield workdir / "launch"
 
 
-def _log_path(workdir: Path, index: int) -> Path:
-    return workdir / "launch" / f"process-{index}.log"
+def _log_path(logs: Path, index: int) -> Path:
+    return logs / f"process-{index}.log"
 
 
-def _last_line(workdir: Path | None, decision: Decision) -> str:
+def _last_line(logs: Path, decision: Decision) -> str:
     """What the process that decided said last; the first one said it on this terminal."""
-    if not decision.worker or workdir is None:
+    if not decision.worker:
         return ""
-    lines = (
-        _log_path(workdir, decision.worker).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    )
+    text = _log_path(logs, decision.worker).read_text(encoding="utf-8", errors="replace")
+    lines = text.strip().splitlines()
     return f": {lines[-1]}" if lines else ""

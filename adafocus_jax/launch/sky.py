@@ -9,7 +9,7 @@ import yaml
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import StrPath, write_text
-from adafocus_jax.launch.commands import COORDINATOR_PORT, check_command, for_process
+from adafocus_jax.launch.commands import COORDINATOR_PORT, JOINED, check_command, for_process
 
 
 def write_task(path: StrPath, text: str) -> None:
@@ -44,7 +44,7 @@ def sky_task(
     command = shlex.join(["adafocus", *words])
     if nodes > 1:
         for_process(words, 0, nodes, "")
-        if words[0] == "train":
+        if words[0] in JOINED:
             command += (
                 f' --coordinator "$(head -n 1 <<<"$SKYPILOT_NODE_IPS"):{COORDINATOR_PORT}"'
                 ' --num-processes "$SKYPILOT_NUM_NODES" --process-id "$SKYPILOT_NODE_RANK"'

@@ -34,14 +34,21 @@ class ExitHeads(nn.Module):
         return jnp.einsum("bec,eck->bek", x, kernel) + bias[None]
 
     def at(self, x: Array, exits: Array) -> Array:
-        """One exit for each row, without dropout: ``[M, C]`` and exits ``[M]`` in 0…E−1 to float32 ``[M, K]``."""
+        """One exit for each row, without dropout: ``[M, C]`` and exits ``[M]`` in 0…E−1 to float32 ``[M, K]``.
+
+        The cost of a row is that of one exit, in whatever form it is computed.
+        """
         kernel: Array = self.get_variable("params", "kernel")
         bias: Array = self.get_variable("params", "bias")
         x = x.astype(jnp.float32)
-        if target_platform() == "cpu":  # a batched product would first copy a kernel for every row
+        if target_platform() == "cpu":
             logits = jax.lax.map(lambda row: row[0] @ kernel[row[1]], (x, exits))
-        else:
+        elif len(x) == 1:
             logits = jnp.einsum("mc,mck->mk", x, kernel[exits])
+        else:  # All exits, since a batched product would first copy a kernel for every row.
+            chosen = exits[:, None] == jnp.arange(len(kernel))[None]
+            logits = jnp.einsum("mc,eck->mek", x, kernel)
+            logits = jnp.where(chosen[..., None], logits, jnp.zeros((), jnp.float32)).sum(axis=1)
         return logits + bias[exits]
 
 

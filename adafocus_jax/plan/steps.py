@@ -56,7 +56,9 @@ def lower_evaluation(
     number = jax.ShapeDtypeStruct((), jnp.uint32)
     seen = VideoBatch(frames=batch.frames, glance=batch.glance)
     lowered = predict_step(model).lower(
-        shapes_on(everywhere, variables), shapes_on(split, seen), *shapes_on(everywhere, (key, number))
+        shapes_on(everywhere, variables),
+        shapes_on(split, seen),
+        *shapes_on(everywhere, (key, number, number)),
     )
     return cast(jax.stages.Lowered, lowered)
 

@@ -56,6 +56,12 @@ class Plan:
             raise UserError(f"config={self.config!r} is not valid: a sweep needs its base config")
         if bool(self.sweep) == bool(self.space):
             raise UserError(f"sweep={self.sweep!r} and space={self.space!r}: give one, not both or neither")
+        if self.launch and self.launch[:2] != ["launch", "local"]:
+            # The others return before the run is over, or its workdir is not here.
+            raise UserError(
+                f"{' '.join(self.launch[:2])!r} cannot start the trials of a sweep: give launch local; elsewhere "
+                "launch the sweep itself, as in adafocus launch slurm -- sweep"
+            )
         if self.space and (self.trials is None or self.trials < 1):
             raise UserError(
                 f"trials={self.trials} is not valid: a search needs a number of trials, 1 or more"

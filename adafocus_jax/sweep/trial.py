@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -28,8 +29,8 @@ MAX_FRUITLESS = 3
 """Attempts without a new checkpoint step after which a trial whose process was killed counts as failed."""
 PRUNE_MARK = "prune"
 """File in a trial's folder: a signal that comes now ends it for good."""
-TAKEN, TRY_AGAIN = 3, 75
-"""Statuses: another process runs the trial; it is given back unfinished."""
+USER_ERROR, TAKEN, TRY_AGAIN = 2, 3, 75
+"""Statuses: of a user error; another process runs the trial; it is given back unfinished."""
 
 
 def run_trial(
@@ -105,8 +106,19 @@ def evaluations(trial: Trial, metric: str) -> list[tuple[int, float]]:
 
 
 def _train(spec: dict[str, Any], trial: Trial, run: Run) -> dict[str, Any]:
-    figures = run(train_words(spec, trial))
-    return dict(figures) if isinstance(figures, dict) else {}
+    words = train_words(spec, trial)
+    if not spec["launch"]:
+        figures = run(words)
+        return dict(figures) if isinstance(figures, dict) else {}
+    path = trial.folder / "figures.json"
+    status = int(run([*words, "--json", str(path)]).get("status", 0))
+    if status == USER_ERROR:
+        raise UserError("the launched training ends as a user error: see log.txt in the trial's folder")
+    if status == TRY_AGAIN:
+        raise ProcessLostError("the launched training lost a process")
+    if status:
+        raise SystemExit(status if status > 128 else f"the launched training ends with status {status}")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _objectives(

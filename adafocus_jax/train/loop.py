@@ -17,6 +17,7 @@ import optax
 
 from adafocus_jax.checkpoint import FOLDER, Checkpoints
 from adafocus_jax.checkpoint.manager import move_damaged_run
+from adafocus_jax.checkpoint.read import CONFIG_FILE
 from adafocus_jax.errors import UserError
 from adafocus_jax.models import VideoModel, variable_shapes
 from adafocus_jax.train.feed import Feed
@@ -28,6 +29,7 @@ from adafocus_jax.train.memory import check_memory
 from adafocus_jax.train.optimizer import OptimizerOptions, make_optimizer, plain_optimizer
 from adafocus_jax.train.processes import naming_lost_processes, require_same
 from adafocus_jax.train.profiler import Profiler
+from adafocus_jax.train.starts import STARTS_FOLDER, describe_start, write_start
 from adafocus_jax.train.state import TrainState, create_state
 from adafocus_jax.train.step import LossFunction, Parallel, TrainStep, check_batch_size, make_train_step
 from adafocus_jax.train.utilization import peak_flops, peak_memory_gib
@@ -113,13 +115,14 @@ def train(
     evaluators: Sequence[Evaluator] = (),
     initialize: Initialize | None = None,
     start_over: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Trains ``model`` on all devices, or resumes the run in ``workdir``, bit for bit.
 
     Args:
       model: of ``create_model``.
       batches: what is in batch s must depend on s alone.
-      workdir: gets ``checkpoints/``, ``metrics.jsonl`` and ``tensorboard/``.
+      workdir: gets ``checkpoints/``, ``metrics.jsonl``, ``tensorboard/`` and, at every start, a file in ``starts/``.
       options: steps, batch size, cadences.
       optimizer: rate, groups, schedule; or any transformation of optax, used as it is.
       loss: from a training pass and labels ``[B]`` to the loss of each video.
@@ -130,6 +133,7 @@ def train(
       evaluators: measure on held-out data.
       initialize: what a new run starts from, e.g. ``initialize_from``; not called when one is resumed.
       start_over: where every checkpoint in ``workdir`` is damaged, move that run aside and begin a new one.
+      about: what else ``starts/`` is to tell, such as which data are read.
 
     Returns:
       Where it stands. SIGTERM and SIGINT save a checkpoint and return early.
@@ -153,7 +157,7 @@ def train(
         # Resume from the newest readable checkpoint of this workdir; else start from what ``initialize`` takes from
         # another run; else fresh.
         if start_over:
-            move_damaged_run(Path(workdir), [FOLDER, METRICS_FILE, TENSORBOARD_FOLDER])
+            move_damaged_run(Path(workdir), [FOLDER, METRICS_FILE, TENSORBOARD_FOLDER, STARTS_FOLDER])
         checkpoints = stack.enter_context(
             Checkpoints(Path(workdir) / FOLDER, config, free_keys=free_keys, complete=complete)
         )
@@ -167,6 +171,9 @@ def train(
         if start > options.num_steps or (start == options.num_steps and (metrics or not evaluators)):
             log.info("nothing to do: %s has all %d steps", workdir, options.num_steps)
             return TrainResult(start, metrics)
+        if lock is not None:
+            told = {"step": start, "seed": options.seed, "config": f"{FOLDER}/{CONFIG_FILE}", **(about or {})}
+            write_start(workdir, describe_start() | told)
         feed = Feed(batches(start), step.put_batch)
         if restored is None:
             fresh = jax.device_get(create())

@@ -40,6 +40,10 @@ def connect(
     Raises:
       UserError: only some are given, they do not fit together, or the processes do not find each other.
     """
+    if (
+        jax.distributed.is_initialized()
+    ):  # a command that follows another one in the same process, as in a sweep
+        return
     given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     missing = [f"`{name}`" for name, value in given.items() if value is None]
     if len(missing) == 3 and not in_cluster(os.environ):

@@ -1,16 +1,21 @@
 """The main job by its commands, on a handful of made videos: prepare, train, evaluate, predict, and what goes wrong."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from adafocus_jax.checkpoint import load_checkpoint
 from adafocus_jax.cli.main import main, run_command
+from adafocus_jax.config import read_run_config
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.early_exit import CRITERIA
+from adafocus_jax.train.starts import read_starts
 
 ROOT = Path(__file__).parents[2]
 # Small enough to compile in seconds; four simulated devices divide the batch.
@@ -66,6 +71,24 @@ def complaint(capsys, *words) -> str:
     assert len(said) == 1
     assert "Traceback" not in "".join(lines)
     return said[0]
+
+
+def test_a_run_is_repeated_bit_for_bit(job, tmp_path, capsys):
+    assert main(["train", "--from-run", str(job / "run"), "--workdir", str(tmp_path / "again")]) == 0
+    assert "not as in the run" not in capsys.readouterr().err
+    (first, *_), (again,) = (read_starts(workdir) for workdir in (job / "run", tmp_path / "again"))
+    assert (again["step"], again["seed"], again["devices"]["count"]) == (0, 0, 4)
+    for name in ("code", "versions", "data", "plugins"):
+        assert again[name] == first[name]
+    checksums = (job / "records" / "SHA256SUMS").read_bytes()
+    assert again["data"]["fingerprint"] == hashlib.sha256(checksums).hexdigest()
+    runs = [load_checkpoint(workdir, "latest") for workdir in (job / "run", tmp_path / "again")]
+    again_config = runs[1].config
+    assert runs[0].config == again_config
+    jax.tree.map(np.testing.assert_array_equal, runs[0].variables, runs[1].variables)
+    settings = read_run_config(job / "run", ["--config.seed=1"])
+    assert settings | {"seed": 0, "classes": again_config["classes"]} == again_config
+    assert list(settings["optimizer"]["groups"]) == list(again_config["optimizer"]["groups"])
 
 
 def test_evaluate_writes_figures_predictions_and_curve(job, tmp_path):

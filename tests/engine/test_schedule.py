@@ -1,4 +1,4 @@
-"""The schedule against its rules, for any arrivals, decisions and clock."""
+"""The schedule against its rules, for any arrivals and decisions."""
 
 import random
 
@@ -10,7 +10,7 @@ from adafocus_jax.engine.schedule import Schedule
 from adafocus_jax.errors import UserError
 
 STAGES = ("glance", "choose", "look")
-MAX_WAIT = 5.0
+PATIENCE = 5
 sizes_of_a_stage = st.lists(st.integers(1, 9), min_size=1, max_size=3)
 
 
@@ -24,12 +24,12 @@ def worlds(draw):
 
 
 class World:
-    """Videos that arrive, run and leave, on a clock of its own."""
+    """Videos that arrive, run and leave; the clock counts arrivals."""
 
     def __init__(self, exits, sizes, leaves, seed, lanes):
         self.exits, self.sizes, self.leaves, self.lanes = exits, sizes, leaves, lanes
-        self.random, self.now = random.Random(seed), 0.0
-        self.schedule = Schedule(STAGES, sizes, max_wait=MAX_WAIT, exits=exits)
+        self.random, self.arrived = random.Random(seed), 0
+        self.schedule = Schedule(STAGES, sizes, patience=PATIENCE, exits=exits)
         self.coming = list(range(len(leaves)))
         self.since = {}  # (stage, video) -> when it was put there
         self.ran = {video: [] for video in self.coming}  # rows of look
@@ -37,8 +37,9 @@ class World:
         self.left, self.running = set(), []
 
     def add(self, stage, video, row=0):
-        self.since[stage, video] = self.now
-        self.schedule.add(stage, video, self.now, row)
+        self.arrived += stage == "glance"
+        self.since[stage, video] = self.arrived
+        self.schedule.add(stage, video, row)
 
     def leaves_at(self, row, video):
         last = len(self.exits) - 1
@@ -54,7 +55,7 @@ class World:
         )  # padding only where nothing smaller is compiled
         full = len(bucket.rows) == largest[bucket.stage]
         oldest = min(self.since[bucket.stage, video] for video, _ in bucket.rows)
-        assert full or idle or self.now - oldest >= MAX_WAIT
+        assert full or idle or self.arrived - oldest >= PATIENCE
         if bucket.stage != "look":
             assert len({video for video, _ in bucket.rows}) == len(bucket.rows)
             return
@@ -68,9 +69,13 @@ class World:
     def start(self):
         idle = not self.running
         waiting = {stage for stage, video in self.since if video in self.schedule}
-        bucket = self.schedule.next(self.now, idle=idle)
+        late = any(
+            self.arrived - since >= PATIENCE for key, since in self.since.items() if key[1] in self.schedule
+        )
+        bucket = self.schedule.next(idle=idle)
         if bucket is None:
             assert not (idle and waiting)  # work-conserving
+            assert not late  # nobody waits without end
             return False
         self.check(bucket, idle)
         self.running.append(bucket)
@@ -96,7 +101,6 @@ class World:
                     self.add("look", video, self.decided[video])
 
     def step(self):
-        self.now += self.random.choice([0.0, 0.1, 3.0])
         for _ in range(self.random.randrange(3)):
             if self.coming:
                 self.add("glance", self.coming.pop())
@@ -120,69 +124,69 @@ def test_every_video_is_served_by_the_rules_and_leaves(world):
 
 def make(exits=(True,), **sizes):
     sizes = {"glance": [4], "choose": [4], "look": [1, 2, 4, 8], **sizes}
-    return Schedule(STAGES, sizes, max_wait=MAX_WAIT, exits=exits)
+    return Schedule(STAGES, sizes, patience=PATIENCE, exits=exits)
 
 
 def test_the_deepest_full_bucket_runs_first():
     schedule = make(look=[2])
     for video in range(4):
-        schedule.add("glance", video, 0.0)
-    schedule.add("look", 8, 1.0)
-    assert schedule.next(2.0, idle=False).stage == "glance"  # look is not full
+        schedule.add("glance", video)
+    schedule.add("look", 8)
+    assert schedule.next(idle=False).stage == "glance"  # look is not full
     for video in range(4):
-        schedule.add("glance", video, 2.0)
-    schedule.add("look", 9, 2.0)
-    assert schedule.next(2.0, idle=False).rows == ((8, 0), (9, 0))
+        schedule.add("glance", video)
+    schedule.add("look", 9)
+    assert schedule.next(idle=False).rows == ((8, 0), (9, 0))
 
 
 def test_a_bucket_that_is_passed_over_too_long_goes_first():
     schedule = make(look=[2])
-    schedule.add("choose", 0, 0.0)
-    for video in range(1, 3):
-        schedule.add("look", video, 0.0)
-    assert schedule.next(MAX_WAIT - 1, idle=False).stage == "look"
-    for video in range(3, 5):
-        schedule.add("look", video, MAX_WAIT)
-    overdue = schedule.next(MAX_WAIT, idle=False)
-    assert (overdue.stage, overdue.rows, overdue.size) == ("choose", ((0, 0),), 4)
+    schedule.add("choose", 0)
+    for video in range(1, PATIENCE + 1):
+        schedule.add("glance", video)
+        for row in range(2):
+            schedule.add("look", 100 * video + row)
+        bucket = schedule.next(idle=False)
+        assert bucket.stage == ("look" if video < PATIENCE else "choose")
+    assert (bucket.rows, bucket.size) == (((0, 0),), 4)
 
 
 def test_nothing_that_is_not_full_runs_beside_another_bucket():
     schedule = make()
-    schedule.add("glance", 0, 0.0)
-    assert schedule.next(1.0, idle=False) is None
-    assert schedule.next(1.0, idle=True).rows == ((0, 0),)
+    schedule.add("glance", 0)
+    assert schedule.next(idle=False) is None
+    assert schedule.next(idle=True).rows == ((0, 0),)
 
 
 def test_one_video_alone_takes_1_2_4_patches():
     schedule, row, taken = make(exits=(True,) * 10), 0, []
     while row < 10:
-        schedule.add("look", "v", 0.0, row)
-        taken.append(len(schedule.next(0.0, idle=True).rows))
+        schedule.add("look", "v", row)
+        taken.append(len(schedule.next(idle=True).rows))
         row += taken[-1]
     assert taken == [1, 2, 4, 2, 1]
 
 
 def test_without_exits_a_video_is_not_taken_patch_by_patch():
     schedule = make(exits=(False,) * 10)
-    schedule.add("look", "v", 0.0)
-    assert [len(schedule.next(0.0, idle=True).rows) for _ in range(2)] == [8, 2]
-    assert schedule.next(0.0, idle=True) is None
+    schedule.add("look", "v")
+    assert [len(schedule.next(idle=True).rows) for _ in range(2)] == [8, 2]
+    assert schedule.next(idle=True) is None
 
 
 def test_a_full_bucket_never_goes_ahead_of_a_decision():
     schedule = make(exits=(True,) * 10, look=[3])
     for video in range(3):
-        schedule.add("look", video, 0.0)
-    assert schedule.next(0.0, idle=True).rows == ((0, 0), (1, 0), (2, 0))
+        schedule.add("look", video)
+    assert schedule.next(idle=True).rows == ((0, 0), (1, 0), (2, 0))
 
 
 def test_room_limits_a_stage():
     schedule = make()
     for video in range(4):
-        schedule.add("glance", video, 0.0)
-    assert schedule.next(0.0, idle=True, room={"glance": 0}) is None
-    assert len(schedule.next(0.0, idle=True, room={"glance": 3}).rows) == 3
+        schedule.add("glance", video)
+    assert schedule.next(idle=True, room={"glance": 0}) is None
+    assert len(schedule.next(idle=True, room={"glance": 3}).rows) == 3
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [4, -1]])

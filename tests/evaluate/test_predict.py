@@ -75,6 +75,18 @@ def test_random_controls_are_seeded(model, variables):
     assert np.any(first.boxes != other.boxes)
 
 
+def test_random_controls_do_not_depend_on_the_number_of_processes(model, variables, monkeypatch):
+    predict = make_predict_function(model.clone(spatial="random", temporal="random"), variables)
+    (whole,) = batches(8, 8)
+    expected = predict(whole, 0)
+    for process, half in enumerate(batches(8, 4)):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        found = predict(half, 0)
+        rows = slice(4 * process, 4 * process + 4)
+        np.testing.assert_array_equal(found.boxes, expected.boxes[rows])
+        np.testing.assert_array_equal(found.frame_indices, expected.frame_indices[rows])
+
+
 def test_bad_batches_and_bad_checkpoints_are_named(model, variables):
     predict = make_predict_function(model, variables)
     with pytest.raises(

@@ -9,6 +9,7 @@ from adafocus_jax.cli.main import main
 from adafocus_jax.engine.openvino import is_installed
 from adafocus_jax.errors import UserError
 from adafocus_jax.export import export_onnx, read_manifest
+from adafocus_jax.export.safetensors import read_arrays
 from adafocus_jax.jaxpr_to_onnx import OPSET
 from tests.export.conftest import CLASSES, error
 
@@ -85,6 +86,16 @@ def test_stages_and_the_whole_say_what_the_model_says(run, exported, library):
         stage = load(exported / "stages" / "look.onnx", library)
         logits = np.concatenate([logits, look(stage, run.model, values, batch.frames)], axis=1)
     assert error(logits, expected.exit_logits) < TOLERANCE
+
+
+def test_models_give_their_golden_outputs(exported):
+    for name, file in read_manifest(exported / "stages")["files"].items():
+        golden = read_arrays(exported / "stages" / file["golden"])
+        given = {key.removeprefix("inputs/"): value for key, value in golden.items() if "inputs/" in key}
+        found = load(exported / "stages" / name, "onnxruntime")(given)
+        assert {f"outputs/{key}" for key in found} == {key for key in golden if "outputs/" in key}
+        for key, value in found.items():
+            np.testing.assert_allclose(value, golden[f"outputs/{key}"], rtol=1e-4, atol=1e-5)
 
 
 def test_manifest_and_models_say_how_they_are_to_be_used(run, exported):

@@ -36,6 +36,13 @@ CASES = {
     "slices": lambda w, x: jnp.concatenate([x[:, 1:5:2], jnp.pad(x[:, :1], ((0, 0), (1, 0), (0, 0)))], 1),
     "split": lambda w, x: sum(jnp.split(x, 2, axis=2)),
     "products": lambda w, x: x @ jnp.ones((8, 3)) + jnp.einsum("nij,nkj->nik", x, x[:, :3]),
+    "products of several axes": lambda w, x: jnp.stack([
+        jnp.einsum("nij,kj->nik", x, w["a"][None].repeat(6, 0)).sum((1, 2)),
+        jnp.einsum("nij,ijk->nk", x, w["kernel"].reshape(6, 2, 9)[:, :1].repeat(8, 1)).sum(1),
+        jnp.einsum("nj,njk->nk", x[:, 0], x.transpose(0, 2, 1)).sum(1)]),
+    "a product with each of several matrices": lambda w, x: jnp.einsum(
+        "nij,ejk->nike", x, w["a"][:, None, None] * jnp.ones((8, 8, 3))),
+    "gather, whole rows": lambda w, x: w["kernel"][jnp.argmax(x[:, 0, :3], -1)],
     "convolution": lambda w, x: lax.conv_general_dilated(
         x[..., None].repeat(4, -1), w["kernel"], (2, 1), ((1, 0), (2, 1)), rhs_dilation=(1, 2),
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2),
@@ -64,6 +71,46 @@ def test_each_primitive_says_what_jax_says(name):
     found = run(model, x=X)["y"]
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_network_has_its_channels_first_and_its_norms_in_its_kernels():
+    rng = np.random.default_rng(2)
+
+    def conv(w, x, stride=1, groups=1):
+        y = lax.conv_general_dilated(
+            x.reshape(-1, *x.shape[-3:]), w, (stride,) * 2, ((1, 1), (1, 1)), feature_group_count=groups,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+        return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+    def norm(w, x):
+        along = (None,) * (x.ndim - 1)
+        return x * w["gain"][along] + w["offset"][along]
+
+    def network(w, i):
+        x = jax.nn.relu6(norm(w, conv(w["first"], i["x"])))
+        x = jax.nn.relu(x + norm(w, conv(w["second"], x)))
+        x = norm(w, conv(w["first"], x[:, :, ::2, ::2, :2]))  # of some channels: not on the twin
+        x = lax.reduce_window(x[0], -jnp.inf, lax.max, (1, 2, 2, 1), (1, 1, 1, 1), "VALID")
+        x = x * jax.nn.sigmoid(x[:, :1] * w["gain"][None, None, None])
+        return {"y": conv(w["depthwise"], x[:, 1:], 2, 6), "before": x, "scaled": x * w["gain"][0]}
+
+    sizes = {
+        "first": (3, 3, 2, 6),
+        "second": (3, 3, 6, 6),
+        "depthwise": (3, 3, 1, 6),
+        "gain": (6,),
+        "offset": (6,),
+    }
+    weights = {name: rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+    x = rng.standard_normal((1, 3, 9, 8, 2)).astype(np.float32)
+    model = to_onnx(network, weights, {"x": jax.ShapeDtypeStruct(x.shape, x.dtype)})
+    found = run(model, x=x)
+    for name, expected in jax.jit(network)(weights, {"x": x}).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    kinds = [node.op_type for node in model.graph.node]
+    assert (kinds.count("Conv"), kinds.count("Clip"), kinds.count("Relu")) == (4, 1, 1)
+    first = kinds.index("Conv")
+    assert kinds[first : first + 5] == ["Conv", "Clip", "Conv", "Add", "Relu"]  # as runtimes fuse it
 
 
 def test_a_free_axis_takes_any_length():

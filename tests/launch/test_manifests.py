@@ -4,12 +4,14 @@ import os
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
-from adafocus_jax.cli.main import main
+from adafocus_jax.cli.main import main, parse
 from adafocus_jax.errors import UserError
+from adafocus_jax.launch.bundle import Bundle
 from adafocus_jax.launch.gke import GkeJob, jobset, manifest
 from adafocus_jax.launch.sky import sky_task
 from adafocus_jax.launch.slurm import SlurmJob, batch_script
@@ -175,3 +177,19 @@ def test_what_cannot_be_launched_is_refused_in_a_line(capsys):
     assert "'predict' cannot be launched: give one of train" in capsys.readouterr().err
     assert main(["launch", "local", "--processes", "0", "--", *WORDS]) == 2
     assert "--processes 0 is not valid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["local", "slurm", "gke", "tpu"])
+def test_the_script_of_each_place_is_what_the_command_takes(place, tmp_path, monkeypatch, capsys):
+    """As it stands in launch/, with a word more, up to the last flag."""
+    root = Path(__file__).parents[2]
+    stub = tmp_path / "adafocus"
+    stub.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    stub.chmod(0o755)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = ["bash", str(root / "launch" / f"{place}.sh"), "--config.seed=1"]
+    words = subprocess.run(script, env=path, capture_output=True, text=True, check=True).stdout.splitlines()
+    monkeypatch.setattr("adafocus_jax.cli.launch_places.make_bundle", lambda folder: Bundle(b"", "commit"))
+    assert main([*words[: words.index("--")], "--dry-run", *words[words.index("--") :]]) == 0
+    assert "--config.seed=1" in capsys.readouterr().out
+    assert parse(words[words.index("--") + 1 :]).config == "configs/custom.py"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,8 +61,10 @@ def test_commands_know_of_each_other_as_they_can(tmp_path):
     assert for_process(["sweep", "d"], 1, 2, "") == ["sweep", "d"]
     assert after_all(["prepare", "jester"], 2) == ["prepare", "jester", "--finalize"]
     assert after_all(train, 2) is None
-    with pytest.raises(UserError, match="evaluate runs in one process"):
-        for_process(["evaluate"], 0, 2, "")
+    assert workdir_of(["train", "--from-run", "runs/mine"]) == Path("runs/mine-again")
+    assert for_process(["evaluate"], 0, 2, "h:1")[1:3] == ["--coordinator", "h:1"]
+    with pytest.raises(UserError, match="plan runs in one process"):
+        for_process(["plan"], 0, 2, "")
     with pytest.raises(UserError, match="'trian' cannot be launched"):
         check_command(["trian"])
     with pytest.raises(UserError, match="nothing cannot be launched"):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,24 +19,33 @@ from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.errors import UserError
 from adafocus_jax.train.processes import connect, in_cluster
+from adafocus_jax.train.starts import read_starts
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+SHARDS = 12
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
+    """A bucket of 12 shards, prepared straight into it, as words for the toy: caches hold less, in four lanes."""
     out = tmp_path_factory.mktemp("records")
     write_videos(out / "videos", num_train=20, num_test=10, workers=1, progress=False)
-    prepare = ["prepare", str(out / "videos" / "train"), str(out / "records")]
-    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
-    return out / "records"
+    url = f"file://{out}/records"
+    prepare = ["prepare", str(out / "videos" / "train"), url, "--shards", str(SHARDS)]
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CACHE_HOME", str(out))
+        run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+    size = sum(path.stat().st_size for path in (out / "records").glob("*array_record*")) / SHARDS
+    return f"records={url}", f"cache={4.01 * size / 0.45 / 1e9}"
 
 
 @pytest.fixture(scope="module")
 def alone(toy, records, tmp_path_factory):
     """A run of 12 steps in one process with four devices."""
     workdir = tmp_path_factory.mktemp("alone")
-    toy.run_on_records(workdir, records)
+    url, cache_gb = (word.partition("=")[2] for word in records)
+    toy.run_on_records(workdir, url, float(cache_gb))
     return workdir
 
 
@@ -80,18 +90,24 @@ def together(script, workdir, number, *words, last=(), slurm=False):
 def test_four_processes_give_the_curve_and_exactly_the_scores_of_one(
     toy, toy_script, records, alone, tmp_path
 ):
-    codes, errors = together(toy_script, tmp_path, 4, f"records={records}")
+    codes, errors = together(toy_script, tmp_path, 4, *records)
     assert codes == [0] * 4, errors
     assert_same_curve(tmp_path, alone)
-    scores = toy.evaluate_on(open_records(records, "train"), load_checkpoint(tmp_path, "latest").variables)
+    local = open_records(records[0].partition("file://")[2], "train")
+    scores = toy.evaluate_on(local, load_checkpoint(tmp_path, "latest").variables)
     assert rows(tmp_path, "eval") == [{"step": 12, "split": "eval", **scores}]
     assert all("step 12/12" not in error for error in errors[1:])  # process 0 alone writes logs
+    fetched = [len(Path(f"{tmp_path}-cache-{n}", "fetched").read_text().splitlines()) for n in range(4)]
+    assert sum(fetched) <= 6 * (SHARDS + 3), "5 epochs and an evaluation, all processes together"
+    assert max(fetched) <= 6 * (SHARDS / 4 + 2)
+    (start,) = read_starts(tmp_path)
+    assert start["devices"] == {"platform": "cpu", "kind": "cpu", "count": 4, "processes": 4}
 
 
 def test_a_signal_or_a_bad_record_in_one_of_two_stops_both_and_a_death_ends_both(
     toy, toy_script, records, alone, tmp_path
 ):
-    words = toy_script, tmp_path, 2, f"records={records}", "parallel=shard_map"
+    words = toy_script, tmp_path, 2, *records, "parallel=shard_map"
     codes, errors = together(*words, last=["stop=7"], slurm=True)
     assert codes == [128 + signal.SIGTERM] * 2, errors
     stopped = load_checkpoint(tmp_path, "latest").step
@@ -116,6 +132,7 @@ def test_a_signal_or_a_bad_record_in_one_of_two_stops_both_and_a_death_ends_both
     assert codes == [128 + signal.SIGTERM] * 2, errors
     assert not rows(tmp_path, "eval")
     assert load_checkpoint(tmp_path, "latest").step == 12
+    assert [start["step"] for start in read_starts(tmp_path)] == [0, stopped, 9]  # it died at 11
     assert_same_curve(tmp_path, alone)
 
 

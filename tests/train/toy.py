@@ -2,9 +2,9 @@
 
 As a script: ``toy.py WORKDIR [die=STEP] [stop=STEP] [full=STEP] [torn=STEP] [bad=STEP]`` trains for 12 steps; the
 process kills itself, asks itself to stop, finds the disk full, or cannot read, when the batch of that step is asked
-for, or kills itself when the checkpoint of that step is written but not yet in its place. With ``records=DIR`` it
-trains for 12 steps on those, with synchronised norm, and is scored on them, where ``late=1`` asks it to stop;
-``join=HOST:PORT,N,ID`` makes it one of several.
+for, or kills itself when the checkpoint of that step is written but not yet in its place. With ``records=URL
+cache=GB`` it trains for 12 steps on those, through a cache of its own, with synchronised norm, and is scored on them,
+where ``late=1`` asks it to stop; ``join=HOST:PORT,N,ID`` makes it one of several.
 """
 
 import logging
@@ -28,8 +28,10 @@ from flax import linen as nn
 
 from adafocus_jax.cli.main import status_of
 from adafocus_jax.data.batches.pipeline import ClipSpec, eval_batches, train_batches
-from adafocus_jax.data.records.reader import open_records
+from adafocus_jax.data.batches.sources import open_data
+from adafocus_jax.data.records import shard_cache
 from adafocus_jax.data.records.schema import RecordError
+from adafocus_jax.data.records.storage import CacheOptions
 from adafocus_jax.evaluate.evaluators import classification
 from adafocus_jax.evaluate.gather import gather_predictions
 from adafocus_jax.evaluate.predict import make_predict_function, predict_split
@@ -178,17 +180,42 @@ def evaluate_on(source, variables, progress=None, late=None):
     if late:
         os.kill(os.getpid(), signal.SIGTERM)
     predict = make_predict_function(Toy(len(source.classes)), variables)
-    batches = eval_batches(source, CLIP, batch_size=BATCH, **own_share())
+    batches = eval_batches(source, CLIP, batch_size=BATCH, num_threads=0, **own_share())
     own = predict_split(predict, (VideoBatch(**batch) for batch in batches), progress)
     return dict(classification(gather_predictions(own)))
 
 
-def run_on_records(workdir, directory, *, parallel="pmap", at=None, late=None):
+def cache_folder(workdir):
+    """That of this process."""
+    return Path(f"{workdir}-cache-{jax.process_index()}")
+
+
+def list_fetches(folder):
+    """Lists each shard that is fetched from now on in ``folder/fetched``."""
+    fetch_file = shard_cache.fetch_file
+
+    def fetch(url, path, checksum, **options):
+        if "array_record" in url:
+            with open(folder / "fetched", "a") as file:
+                print(url.rpartition("/")[2], file=file)
+        fetch_file(url, path, checksum, **options)
+
+    folder.mkdir(exist_ok=True)
+    shard_cache.fetch_file = fetch
+
+
+def run_on_records(workdir, url, cache_gb, *, parallel="pmap", at=None, late=None):
     """Trains on records with synchronised norm, this process on its share, and is scored on all of them."""
-    source = open_records(directory, "train")
+    source = open_data(url, "train", cache=CacheOptions(str(cache_folder(workdir)), cache_gb))
 
     def feed(start):
-        options = {"batch_size": BATCH, "seed": 0, "num_steps": STEPS_ON_RECORDS, "start_step": start}
+        options = {
+            "batch_size": BATCH,
+            "seed": 0,
+            "num_steps": STEPS_ON_RECORDS,
+            "start_step": start,
+            "num_threads": 0,
+        }
         for step, batch in enumerate(train_batches(source, CLIP, **options, **own_share()), start):
             if at and step in at:
                 at[step]()
@@ -238,6 +265,7 @@ def main(
     full=None,
     torn=None,
     records=None,
+    cache=None,
     late=None,
     join=None,
     parallel="pmap",
@@ -256,7 +284,8 @@ def main(
         coordinator, *numbers = join.split(",")
         connect(coordinator or None, *map(int, numbers))
     if records:
-        return run_on_records(workdir, records, parallel=parallel, at=events, late=late)
+        list_fetches(cache_folder(workdir))
+        return run_on_records(workdir, records, float(cache), parallel=parallel, at=events, late=late)
     return run(workdir, at=events)
 
 

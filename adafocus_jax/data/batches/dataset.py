@@ -4,7 +4,7 @@ Index ``e`` of the dataset is place ``e % n`` of epoch ``e // n``, as everywhere
 how it is cut depend on (seed, e) alone; so ``repeat``, ``batch``, slices and ``random_map`` of grain keep every batch a
 function of (seed, step), for any number of workers, threads and processes.
 
-Two things are ours where grain has its own. The shuffle (``records.order.Order``): it goes through windows of shards
+Two things are ours where grain has its own. The shuffle (``records.order.Order``): it goes through lanes of shards
 where remote records do not fit the cache, and neighbouring seeds share no epoch's order. The random numbers of a clip:
 they come from (seed, epoch, record, attempt), so that a run from an older version resumes with the clips it would have
 had. Transforms on top draw from grain's ``random_map``.
@@ -119,6 +119,7 @@ def clip_dataset(
     on_bad_record: OnBadRecord = "fail",
     max_bad_frac: float = 0.001,
     max_labels: int | None = None,
+    order: Order | None = None,
     memory: BatchMemory | None = None,
 ) -> grain.MapDataset[Arrays]:
     """The clips of a split, one epoch long, as ``Arrays``; grain's transformations go on from there.
@@ -136,6 +137,8 @@ def clip_dataset(
         it under ``SKIPPED``, and ``BatchMemory().batch`` is the ``batch_fn`` that keeps it.
       max_bad_frac: with ``"skip"``, the share of the records that may fail one after another, rounded up.
       max_labels: L of ``labels``; None: that of the source. The same for all where several sources are mixed.
+      order: in which records come, such as ``order(batch_size)`` of a ``RemoteSource``, if all clips go to batches of
+        that size; None: as if they were batches of one clip.
       memory: of batches to come, if clips go there in order; None: each clip gets memory of its own.
 
     Raises:
@@ -163,6 +166,7 @@ def clip_dataset(
         seed,
         max_bad_records(source, on_bad_record, max_bad_frac),
         source.max_labels if max_labels is None else max_labels,
+        order or (source.order() if isinstance(source, RemoteSource) else Order([len(source)], 1)),
         memory,
     )
     places = grain.MapDataset.range(len(source))
@@ -215,12 +219,13 @@ class _ClipReader(grain.transforms.MapWithIndex):
         seed: int | None,
         max_bad: int,
         max_labels: int,
+        order: Order,
         memory: BatchMemory,
     ) -> None:
         """``max_bad`` 0: a record that does not read is an error."""
         self._source, self._spec, self._seed = source, spec, seed
-        self._order = source.order if isinstance(source, RemoteSource) else Order([len(source)], 1)
-        self._max_bad, self._max_labels, self._memory = max_bad, max_labels, memory
+        self._order, self._memory = order, memory
+        self._max_bad, self._max_labels = max_bad, max_labels
 
     def map_with_index(self, index: int, element: int) -> Arrays:
         """The clip at ``index``, or of the next record that reads, or padding. ``element``: the place in its epoch."""
@@ -243,11 +248,11 @@ class _ClipReader(grain.transforms.MapWithIndex):
     def _candidates(self, epoch: int, place: int) -> Iterator[tuple[int, np.random.Generator | None]]:
         """Record and random numbers of a place in an epoch, then of those that may replace it."""
         if self._seed is None:
-            yield place, None
+            yield self._order.index(place, None), None
             return
         seed = epoch_seed(self._seed, epoch)
-        for attempt in range(count := len(self._source)):
-            record = self._order.index((place + attempt) % count, seed)
+        for attempt in range(len(self._source)):
+            record = self._order.index(place, seed, epoch, attempt)
             yield record, np.random.default_rng((self._seed, epoch, record, attempt))
 
     def _write(self, clip: Arrays, index: int, rng: np.random.Generator | None) -> None:

@@ -8,6 +8,7 @@ epoch's order, with random numbers of its own.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -94,15 +95,17 @@ def train_batches(
         )
     memory = BatchMemory(local)
     bad: dict[str, OnBadRecord | float] = {"on_bad_record": on_bad_record, "max_bad_frac": max_bad_frac}
-    clips = clip_dataset(source, spec, seed, memory=memory, **bad)  # type: ignore[arg-type]
+    order = source.order(batch_size) if isinstance(source, RemoteSource) else None
+    clips = clip_dataset(source, spec, seed, order=order, memory=memory, **bad)  # type: ignore[arg-type]
     clips = apply_transforms(clips, transforms).repeat()
     # Of every global batch, its process_index-th part.
     parts = clips.batch(local, drop_remainder=True, batch_fn=memory.batch)[process_index::process_count]
     batches = parts[start_step:num_steps] if start_step < num_steps else parts[:0]
     elements = _iterate(batches, num_workers, num_threads)
-    if isinstance(source, RemoteSource):
+    if isinstance(source, RemoteSource) and order is not None:
         starts = range(start_step * batch_size, num_steps * batch_size, batch_size)
-        elements = source.fetching_ahead(elements, _places(starts, len(source), seed))
+        rows = range(process_index * local, (process_index + 1) * local)
+        elements = source.fetching_ahead(elements, order, starts, rows, functools.partial(epoch_seed, seed))
     max_bad = max_bad_records(source, on_bad_record, max_bad_frac)
     return _without_skipped(elements, source, max_bad, "it is replaced by the next readable one")
 
@@ -119,7 +122,10 @@ def eval_batches(
     on_bad_record: OnBadRecord = "fail",
     max_bad_frac: float = 0.001,
 ) -> Iterator[Batch]:
-    """Yields this process's part of every record once, in order, cut as at test; the last batch is padded.
+    """Yields this process's part of every record once, cut as at test; the last batch is padded.
+
+    Records come in their own order; of remote ones each of several processes reads a lane of its own (``Order``), so
+    sort by ``index`` what they find.
 
     All processes yield the same number of full batches; padding has ``mask`` False, and so has a record that was
     skipped. Arguments, memory and errors as for ``train_batches``, but there may be fewer records than a batch
@@ -128,16 +134,16 @@ def eval_batches(
     local = _local_size(batch_size, process_count)
     memory = BatchMemory(local)
     bad: dict[str, OnBadRecord | float] = {"on_bad_record": on_bad_record, "max_bad_frac": max_bad_frac}
-    clips = clip_dataset(source, spec, memory=memory, **bad)  # type: ignore[arg-type]
+    order = source.own_order(batch_size, process_count) if isinstance(source, RemoteSource) else None
+    clips = clip_dataset(source, spec, order=order, memory=memory, **bad)  # type: ignore[arg-type]
     if missing := -len(source) % batch_size:
         padding = grain.MapDataset.source([blank_clip(spec, source.max_labels)] * missing)
         clips = grain.MapDataset.concatenate([clips, padding])
     batches = clips.batch(local, batch_fn=memory.batch)[process_index::process_count]
     elements = _iterate(batches, num_workers, num_threads)
-    if isinstance(source, RemoteSource):
-        elements = source.fetching_ahead(
-            elements, _places(range(0, len(source), batch_size), len(source), None)
-        )
+    if isinstance(source, RemoteSource) and order is not None:
+        rows = range(process_index * local, (process_index + 1) * local)
+        elements = source.fetching_ahead(elements, order, range(0, len(source), batch_size), rows, None)
     max_bad = max_bad_records(source, on_bad_record, max_bad_frac)
     return _without_skipped(elements, source, max_bad, "it is not scored")
 
@@ -148,17 +154,6 @@ def _local_size(batch_size: int, process_count: int) -> int:
             f"batch size {batch_size} does not divide over {process_count} processes: give a multiple of that"
         )
     return batch_size // process_count
-
-
-def _places(starts: range, count: int, seed: int | None) -> Iterator[tuple[int, int | None, int | None]]:
-    """Where in its epoch each batch begins, and the seeds of that epoch and, if the run gets there, the next."""
-    for start in starts:
-        epoch, place = divmod(start, count)
-        if seed is None:
-            yield place, None, None
-        else:
-            more = starts.stop > (epoch + 1) * count
-            yield place, epoch_seed(seed, epoch), epoch_seed(seed, epoch + 1) if more else None
 
 
 def _without_skipped(

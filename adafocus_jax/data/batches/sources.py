@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,6 +230,12 @@ class VideoSource:
         self.classes, self.traits = classes, dict[str, Any]()
         self.max_labels = max(len(entry.labels) for entry in entries)
         self._entries, self._options = tuple(entries), options or ReadOptions()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the videos are called and of their labels, in order; not of their content."""
+        listed = [(entry.name, entry.labels) for entry in self._entries]
+        return hashlib.sha256(repr((self.classes, listed)).encode(errors="surrogateescape")).hexdigest()
 
     def __len__(self) -> int:
         return len(self._entries)

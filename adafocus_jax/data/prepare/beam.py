@@ -13,7 +13,7 @@ def make_on_beam(jobs: Sequence[ShardJob], *, runner: Any = None, options: Any =
     """Writes the shards in a Beam pipeline, one job per element, and waits until it has finished.
 
     A job that Beam retries, or gives to two workers, still writes its shard once. Workers need this package, and the
-    folders of videos and records under the same paths.
+    folders of videos and records under the same paths, or records in a bucket.
 
     Args:
       jobs: the shards to make.

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from adafocus_jax.data.prepare.manifest import Plan, read_plan
-from adafocus_jax.data.prepare.shards import Receipt, read_receipt
-from adafocus_jax.data.records.schema import SCRATCH
-from adafocus_jax.data.records.storage import file_checksum
+from adafocus_jax.data.prepare.manifest import Plan
+from adafocus_jax.data.prepare.place import Place, open_place
+from adafocus_jax.data.prepare.shards import Receipt, read_receipts
+from adafocus_jax.data.records.checksums import METADATA
+from adafocus_jax.data.records.schema import CHECKSUMS, INFO_FILE, SCRATCH
 from adafocus_jax.data.records.writer import write_metadata
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress, writing
@@ -58,11 +59,11 @@ def finalize(
         videos were skipped.
     """
     started = time.monotonic()
-    out = Path(out)
-    plan = read_plan(out)
+    place = open_place(out)
+    plan = place.plan()
     try:
-        _verify(out, _all_receipts(out, plan), threads or os.cpu_count() or 1)
-        return finish(out, plan, max_skipped, started)
+        _verify(place, _all_receipts(place, plan), threads or os.cpu_count() or 1)
+        return finish(place, plan, max_skipped, started)
     except OSError as error:
         raise UserError(
             f"finalizing {out} stopped: {error}; fix this and run the same command again"
@@ -70,7 +71,7 @@ def finalize(
 
 
 def finish(
-    out: Path, plan: Plan, max_skipped: float, started: float, *, write: bool = True
+    place: Place, plan: Plan, max_skipped: float, started: float, *, write: bool = True
 ) -> PrepareSummary:
     """Writes the metadata, for which all shards must exist; ``write=False``: it is written already.
 
@@ -79,11 +80,11 @@ def finish(
     Raises:
       UserError: a shard is missing; too many videos were skipped, or all of a split.
     """
-    receipts = _all_receipts(out, plan)
+    receipts, out = _all_receipts(place, plan), place.folder
     if write:
         skipped = [(receipt.split, *why) for receipt in receipts for why in receipt.skipped]
-        write_csv(out, "skipped.csv", ("split", "video", "reason"), skipped)
-        _check_skipped(out, plan, receipts, max_skipped)
+        write_csv(place, "skipped.csv", ("split", "video", "reason"), skipped)
+        _check_skipped(place, plan, receipts, max_skipped)
         by_split = {split: [r for r in receipts if r.split == split] for split in plan.shards}
         write_metadata(
             out,
@@ -94,13 +95,15 @@ def finish(
             about=plan.about,
             checksums={receipt.shard: receipt.sha256 for receipt in receipts},
         )
+        place.publish(*(name for name in METADATA if name != INFO_FILE), CHECKSUMS, INFO_FILE)
         for lock in (out / SCRATCH).glob("*.lock"):
             lock.unlink(missing_ok=True)
-    return summarize(out, plan, receipts, started, complete=True)
+    place.close()
+    return summarize(place, plan, receipts, started, complete=True)
 
 
 def summarize(
-    out: Path, plan: Plan, receipts: Sequence[Receipt], started: float, *, complete: bool
+    place: Place, plan: Plan, receipts: Sequence[Receipt], started: float, *, complete: bool
 ) -> PrepareSummary:
     """Sums up receipts."""
     num_videos, num_frames = dict.fromkeys(plan.shards, 0), dict.fromkeys(plan.shards, 0)
@@ -108,7 +111,7 @@ def summarize(
         num_videos[receipt.split] += len(receipt.names)
         num_frames[receipt.split] += receipt.num_frames
     return PrepareSummary(
-        directory=str(out),
+        directory=str(place),
         num_classes=len(plan.classes),
         num_videos=num_videos,
         num_frames=num_frames,
@@ -120,52 +123,53 @@ def summarize(
     )
 
 
-def write_csv(out: Path, name: str, header: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
+def write_csv(place: Place, name: str, header: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
     """Writes a sorted table of text into the folder of records."""
     with (
-        writing(out / name, folder=out / SCRATCH) as partial,
+        writing(place.folder / name, folder=place.folder / SCRATCH) as partial,
         open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         csv.writer(file).writerows([header, *sorted(rows)])
+    place.publish(name)
 
 
-def _all_receipts(out: Path, plan: Plan) -> list[Receipt]:
-    paths = [path for _, path in plan.shard_paths(out)]
-    receipts = [read_receipt(path, plan.digest) for path in paths]
-    if absent := [path for path, receipt in zip(paths, receipts, strict=True) if receipt is None]:
+def _all_receipts(place: Place, plan: Plan) -> list[Receipt]:
+    receipts = read_receipts(place, plan)
+    names = [path.name for _, path in plan.shard_paths(place.folder)]
+    if absent := [name for name, receipt in zip(names, receipts, strict=True) if receipt is None]:
         raise UserError(
-            f"{len(absent)} of {len(paths)} shards are missing, or belong to other settings or videos; the first "
-            f"is {absent[0]}: wait for the processes that write them, or write them again, then run "
-            f"adafocus prepare --finalize {out}"
+            f"{len(absent)} of {len(names)} shards are missing, or belong to other settings or videos; the first "
+            f"is {place}/{absent[0]}: wait for the processes that write them, or write them again, then run "
+            f"adafocus prepare --finalize {place}"
         )
     return [receipt for receipt in receipts if receipt is not None]
 
 
-def _verify(out: Path, receipts: Sequence[Receipt], threads: int) -> None:
+def _verify(place: Place, receipts: Sequence[Receipt], threads: int) -> None:
     total = sum(len(receipt.names) for receipt in receipts)
     with ThreadPoolExecutor(threads) as pool, progress("verifying", total) as advance:
-        checksums = pool.map(file_checksum, [out / receipt.shard for receipt in receipts])
+        checksums = pool.map(place.checksum, [receipt.shard for receipt in receipts])
         for receipt, checksum in zip(receipts, checksums, strict=True):
             if checksum != receipt.sha256:
                 raise UserError(
-                    f"the shard {out / receipt.shard} is damaged, as its checksum differs: remove it, write it again "
-                    f"with the command that wrote it, then run adafocus prepare --finalize {out}"
+                    f"the shard {place}/{receipt.shard} is damaged, as its checksum differs: remove it, write it again "
+                    f"with the command that wrote it, then run adafocus prepare --finalize {place}"
                 )
             advance(len(receipt.names))
 
 
-def _check_skipped(out: Path, plan: Plan, receipts: Sequence[Receipt], max_skipped: float) -> None:
+def _check_skipped(place: Place, plan: Plan, receipts: Sequence[Receipt], max_skipped: float) -> None:
     for split in plan.shards:
         mine = [receipt for receipt in receipts if receipt.split == split]
         if not any(receipt.names for receipt in mine):
             video, reason = mine[0].skipped[0]
             raise UserError(
-                f"no video of the split {split} decodes, {video}: {reason}; see {out}/skipped.csv"
+                f"no video of the split {split} decodes, {video}: {reason}; see {place}/skipped.csv"
             )
     count, total = sum(len(receipt.skipped) for receipt in receipts), plan.num_videos
     if count > max_skipped * total:
         raise UserError(
             f"{count} of {total} videos ({count / total:.1%}) do not decode, more than "
-            f"max_skipped={max_skipped:g}: see {out}/skipped.csv; to accept the rest, run again with "
+            f"max_skipped={max_skipped:g}: see {place}/skipped.csv; to accept the rest, run again with "
             f"max_skipped={count / total + 5e-4:.3f}"
         )

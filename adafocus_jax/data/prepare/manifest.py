@@ -15,6 +15,8 @@ from adafocus_jax.data.records.schema import SCRATCH, About, shard_name
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import writing
 
+PLAN_FILE = f"{SCRATCH}/plan.json"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -69,17 +71,19 @@ def make_plan(
     )
 
 
-def claim(out: Path, plan: Plan) -> None:
+def claim(out: Path, plan: Plan, where: str) -> None:
     """Records the plan in ``out``: the first machine writes it, and all others must have the same.
+
+    ``where``: what ``out`` is called in messages.
 
     Raises:
       UserError: ``out`` was started with another plan; names the arguments that differ.
     """
-    path = out / SCRATCH / "plan.json"
+    path = out / PLAN_FILE
     if not path.is_file():
         with writing(path, overwrite=False) as partial:
             partial.write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
-    begun = read_plan(out)
+    begun = read_plan(out, where)
     changes = [
         f"{name}={begun.settings.get(name)}, now {value}"
         for name, value in plan.settings.items()
@@ -90,21 +94,23 @@ def claim(out: Path, plan: Plan) -> None:
             f"other videos, labels or classes ({begun.num_videos} videos, now {plan.num_videos} videos)"
         ]
     if changes:
-        raise UserError(f"{out} was started with {'; '.join(changes)}: give the same, or another `out`")
+        raise UserError(f"{where} was started with {'; '.join(changes)}: give the same, or another `out`")
 
 
-def read_plan(out: Path) -> Plan:
-    """The plan that ``out`` was started with.
+def read_plan(out: Path, where: str) -> Plan:
+    """The plan that ``out``, called ``where`` in messages, was started with.
 
     Raises:
       UserError: there is none.
     """
-    path = out / SCRATCH / "plan.json"
+    path = out / PLAN_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         about = About(**content.pop("about"))
         return Plan(about=about, classes=tuple(content.pop("classes")), **content)
     except FileNotFoundError as error:
-        raise UserError(f"nothing was prepared in {out}: there is no {path}") from error
+        raise UserError(f"nothing was prepared in {where}: there is no {where}/{PLAN_FILE}") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}): remove it, and run adafocus prepare again") from error
+        raise UserError(
+            f"{where}/{PLAN_FILE} is damaged ({error}): remove it, and run adafocus prepare again"
+        ) from error

@@ -26,11 +26,11 @@ from adafocus_jax.data.datasets.entries import ReadOptions
 from adafocus_jax.data.datasets.spec import DEFAULT_FPS
 from adafocus_jax.data.media.worker_process import refuse_unguarded_main
 from adafocus_jax.data.prepare.finish import MAX_SKIPPED, PrepareSummary, finish, summarize, write_csv
-from adafocus_jax.data.prepare.manifest import claim, make_plan
-from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards
-from adafocus_jax.data.records.schema import DATASET, SCRATCH, About, is_complete
+from adafocus_jax.data.prepare.manifest import make_plan
+from adafocus_jax.data.prepare.place import Place, open_place
+from adafocus_jax.data.prepare.shards import FrameFormat, ShardJob, make_jobs, make_shards, read_receipts
+from adafocus_jax.data.records.schema import DATASET, SCRATCH, About
 from adafocus_jax.errors import UserError
-from adafocus_jax.io import is_remote
 
 FPS = {name: spec.fps for name, spec in DATASETS.items() if spec.fps != DEFAULT_FPS}
 """The highest frame rate to store, by data set, where it is not ``DEFAULT_FPS``; None keeps all frames."""
@@ -70,7 +70,9 @@ def prepare(
     Args:
       source: the name of a data set (a key of ``DATASETS``); or a folder with a sub-folder per class (also below
         ``train`` and ``val``), or a list file.
-      out: the folder of records.
+      out: the folder of records, local or remote (``gs://…``, ``s3://…``, what else fsspec writes). Shards that go to a
+        remote one are finished below ``CacheOptions().root``, moved there whole, and followed by their receipts; so
+        each process takes the room of one shard.
       videos: the folder of videos; for a list: what its paths are relative to, None: the list's own folder.
       annotations: the folder of the data set's annotation files, or the one file.
       size: the short side of the stored frames in pixels.
@@ -101,27 +103,28 @@ def prepare(
     started = time.monotonic()
     _check_arguments(size=size, fps=fps, quality=quality, workers=workers, seed=seed, max_skipped=max_skipped,
                      max_missing=max_missing, shards=shards, part=part)  # fmt: skip
-    _check_places(out, [folder for folder in (source, videos) if folder is not None])
+    place = open_place(out)
+    _check_place(place, [folder for folder in (source, videos) if folder is not None])
     choice = {"trim": trim, "val_fraction": val_fraction}
-    out = Path(out)
     try:
         options = {**choice, "classes_file": classes, "val_src": val_src, "columns": columns, "seed": seed}
         table = read_table(source, videos, annotations, options)
-        (out / SCRATCH).mkdir(parents=True, exist_ok=True)
-        _check_missing(out, table, max_missing)
+        (place.folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+        _check_missing(place, table, max_missing)
         fps = table.spec.fps if fps == "auto" else fps
         frames = FrameFormat(size, fps, quality, read or ReadOptions())
         assigned = {split: _assign(entries, shards, seed) for split, entries in table.splits.items()}
         settings = {**_flags(frames), **choice, "seed": seed, "shards": shards}
         plan = make_plan(settings, _about(table.spec, frames), table, assigned)
-        claim(out, plan)
-        jobs = make_jobs(out, plan, assigned, frames)[part[0] :: part[1]]
-        todo = [job for job in jobs if job.receipt() is None]
+        place.claim(plan)
+        receipts = read_receipts(place, plan)[part[0] :: part[1]]
+        jobs = make_jobs(place, plan, assigned, frames)[part[0] :: part[1]]
+        todo = [job for job, receipt in zip(jobs, receipts, strict=True) if receipt is None]
         (maker or _in_processes(workers))(todo)
         if part[1] == 1:
-            return finish(out, plan, max_skipped, started, write=bool(todo) or not is_complete(out))
-        made = [receipt for job in jobs if (receipt := job.receipt())]
-        return summarize(out, plan, made, started, complete=False)
+            return finish(place, plan, max_skipped, started, write=bool(todo) or not place.is_complete())
+        made = [receipt for receipt in read_receipts(place, plan)[part[0] :: part[1]] if receipt]
+        return summarize(place, plan, made, started, complete=False)
     except OSError as error:
         raise UserError(
             f"preparing {out} stopped: {error}; fix this and run the same command again: finished shards stay"
@@ -160,21 +163,18 @@ def _check_arguments(*, part: tuple[int, int], **arguments: Any) -> None:
         raise UserError(f"part={part[0]}/{part[1]} is not valid: of n parts, give 0/n … (n - 1)/n")
 
 
-def _check_places(out: str | Path, sources: Sequence[str | Path]) -> None:
-    if is_remote(out):
-        raise UserError(
-            f"out={out} is remote: prepare into a local folder, and copy that, with its .prepare, there"
-        )
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"out={out} is a file: give a folder")
-    for source in map(Path, sources):
-        if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
-            raise UserError(
-                f"out={out} lies in {source}, where it would be taken for a class: choose another place"
-            )
-    if out.is_dir() and not (out / SCRATCH).is_dir() and any(path.name != SCRATCH for path in out.iterdir()):
-        raise UserError(f"out={out} holds other files: give an empty or new folder")
+def _check_place(place: Place, sources: Sequence[str | Path]) -> None:
+    if not place.url:
+        out = place.folder
+        if out.exists() and not out.is_dir():
+            raise UserError(f"out={out} is a file: give a folder")
+        for source in map(Path, sources):
+            if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+                raise UserError(
+                    f"out={out} lies in {source}, where it would be taken for a class: choose another place"
+                )
+    if (names := place.names()) and SCRATCH not in names:
+        raise UserError(f"out={place} holds other files: give an empty or new folder")
 
 
 def read_table(
@@ -210,17 +210,17 @@ def read_table(
     return DatasetTable(splits, classes, DATASETS["custom"], {})
 
 
-def _check_missing(out: Path, table: DatasetTable, max_missing: float) -> None:
+def _check_missing(place: Place, table: DatasetTable, max_missing: float) -> None:
     missing = [(split, video) for split, names in table.missing.items() for video in names]
     if not missing:
         return
-    write_csv(out, "missing.csv", ("split", "video"), missing)
+    write_csv(place, "missing.csv", ("split", "video"), missing)
     total = len(missing) + sum(map(len, table.splits.values()))
     if len(missing) > max_missing * total:
         share = len(missing) / total
         raise UserError(
             f"{len(missing)} of {total} annotated videos ({share:.1%}) are missing, more than "
-            f"max_missing={max_missing:g}: see {out}/missing.csv; correct `videos`, or leave them out with "
+            f"max_missing={max_missing:g}: see {place}/missing.csv; correct `videos`, or leave them out with "
             f"max_missing={share + 5e-4:.3f}"
         )
 

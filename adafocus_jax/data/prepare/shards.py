@@ -7,7 +7,7 @@ import fcntl
 import json
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing.context import SpawnContext
@@ -19,6 +19,7 @@ from adafocus_jax.data.datasets.entries import ReadOptions, iter_entry
 from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import MAIN_GUARD, start_worker
 from adafocus_jax.data.prepare.manifest import Plan
+from adafocus_jax.data.prepare.place import Place
 from adafocus_jax.data.records.schema import (
     SCRATCH,
     encode_frame,
@@ -26,7 +27,7 @@ from adafocus_jax.data.records.schema import (
     receipt_path,
     record_features,
 )
-from adafocus_jax.data.records.storage import file_checksum
+from adafocus_jax.data.records.storage import file_checksum, read_remote, remote_size, store_file
 from adafocus_jax.data.records.writer import ShardWriter
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress, remove_partials, write_json
@@ -35,6 +36,7 @@ MAX_RECORD_BYTES = 2**31 - 2**25
 """JPEG images of one video: a record is a protocol buffer, which ends at 2 GiB."""
 
 _POLL_SEC = 0.2
+_REQUESTS = 16  # at a time
 _NOT_BEGUN = -1
 
 
@@ -69,13 +71,20 @@ class Receipt:
     """(video, reason) of those that did not decode."""
 
 
-def read_receipt(path: Path, plan: str) -> Receipt | None:
-    """The receipt of the finished shard ``path``; None if there is none, or it belongs to another plan."""
-    with contextlib.suppress(FileNotFoundError):
-        receipt = Receipt(**json.loads(receipt_path(path).read_text(encoding="utf-8")))
-        if receipt.plan == plan and path.stat().st_size == receipt.num_bytes:
-            return receipt
-    return None
+def read_receipt(path: Path, plan: str, url: str = "") -> Receipt | None:
+    """The receipt of a finished shard; None if there is none, or it belongs to another plan.
+
+    ``url``: the remote folder that the shard is in; empty: it is at ``path``.
+    """
+    if url:
+        text, size = read_remote(f"{url}/{SCRATCH}/{path.name}.json"), remote_size(f"{url}/{path.name}")
+    else:
+        try:
+            text, size = receipt_path(path).read_bytes(), path.stat().st_size
+        except FileNotFoundError:
+            return None
+    receipt = None if text is None else Receipt(**json.loads(text))
+    return receipt if receipt and receipt.plan == plan and receipt.num_bytes == size else None
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,12 @@ class ShardJob:
     entries: tuple[Entry, ...]
     classes: tuple[str, ...]
     frames: FrameFormat
+    url: str = ""
+    """The remote folder to move it to; empty: it stays."""
 
     def receipt(self) -> Receipt | None:
         """The receipt of the finished shard; None if it is not finished."""
-        return read_receipt(self.path, self.plan)
+        return read_receipt(self.path, self.plan, self.url)
 
     def make(self) -> Generator[int, None, None]:
         """Writes the shard and then its receipt; yields how many videos are done, before each and at the end.
@@ -101,11 +112,14 @@ class ShardJob:
 
         Raises:
           OSError: the shard cannot be written.
-          UserError: a package that reads this kind of file is not installed.
+          UserError: a package that reads this kind of file is not installed, or the shard cannot be moved.
         """
         with _try_lock(self.path) as locked:
             if locked and self.receipt() is None:
-                yield from self._make()
+                if read_receipt(self.path, self.plan) is None:
+                    yield from self._make()
+                if self.url:
+                    self._move()
         yield len(self.entries)
 
     def _make(self) -> Generator[int, None, None]:
@@ -133,6 +147,13 @@ class ShardJob:
         )
         write_json(receipt_path(self.path), asdict(receipt))
 
+    def _move(self) -> None:
+        receipt = receipt_path(self.path)
+        store_file(self.path, f"{self.url}/{self.path.name}")
+        store_file(receipt, f"{self.url}/{SCRATCH}/{receipt.name}")
+        self.path.unlink()
+        receipt.unlink()
+
     def _read(self, entry: Entry) -> tuple[list[bytes], list[float]]:
         # Encoded one by one, so that a long video takes the memory of its JPEG images alone.
         wanted, frames, times_sec, num_bytes = self.frames, list[bytes](), list[float](), 0
@@ -150,20 +171,28 @@ class ShardJob:
 
 
 def make_jobs(
-    out: Path, plan: Plan, assigned: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
+    place: Place, plan: Plan, assigned: Mapping[str, Sequence[tuple[Entry, ...]]], frames: FrameFormat
 ) -> list[ShardJob]:
     """A job for each shard of the plan; ``assigned``: the entries of each shard, by split."""
     entries = (part for parts in assigned.values() for part in parts)
     return [
-        ShardJob(path, split, plan.digest, part, plan.classes, frames)
-        for (split, path), part in zip(plan.shard_paths(out), entries, strict=True)
+        ShardJob(path, split, plan.digest, part, plan.classes, frames, place.url)
+        for (split, path), part in zip(plan.shard_paths(place.folder), entries, strict=True)
     ]
+
+
+def read_receipts(place: Place, plan: Plan) -> list[Receipt | None]:
+    """The receipts of all shards of the plan, in order; None for those that are not finished."""
+    paths = [path for _, path in plan.shard_paths(place.folder)]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return list(pool.map(lambda path: read_receipt(path, plan.digest, place.url), paths))
 
 
 @contextlib.contextmanager
 def _try_lock(path: Path) -> Iterator[bool]:
     """Yields whether this process holds the lock of the shard. The system frees it when the process ends in any way."""
     scratch = path.parent / SCRATCH
+    scratch.mkdir(parents=True, exist_ok=True)
     with open(scratch / f"{path.name}.lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,15 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
 from adafocus_jax.data.records.checksums import check_metadata
-from adafocus_jax.data.records.schema import SCRATCH, RecordError, is_complete, record_features, stored_names
+from adafocus_jax.data.records.schema import (
+    CHECKSUMS,
+    SCRATCH,
+    RecordError,
+    is_complete,
+    record_features,
+    stored_names,
+)
+from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.errors import UserError
 
 _MAX_OPEN_SHARDS = 256  # A process may open 1024 files on many systems; opening a shard again takes 50 µs.
@@ -113,6 +121,16 @@ class RecordSource:
         self._ends = list(itertools.accumulate(end - start for _, start, end in shards))
         self._features = record_features(classes)
         self._open: Callable[[str], ArrayRecordReader] = functools.lru_cache(_MAX_OPEN_SHARDS)(open_shard)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the records' ``SHA256SUMS``, wherever they lie; empty where earlier versions wrote none."""
+        listing = self._folder / CHECKSUMS
+        return file_checksum(listing) if listing.is_file() else ""
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._shards[0][0]).parent
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RecordSource, (self._shards, self.classes, self.max_labels, self.traits)

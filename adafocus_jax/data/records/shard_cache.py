@@ -41,7 +41,8 @@ def fetch_metadata(url: str, root: Path, *, retry: bool = True) -> tuple[Path, d
             sums = _read_remote_checksums(url, listing)
             digest = hashlib.sha256(url.encode() + listing.read_bytes()).hexdigest()
             folder = root / f"{url.rpartition('/')[2]}-{digest[:16]}"
-            (folder / SCRATCH).mkdir(parents=True, exist_ok=True)
+            for locks in (root / SCRATCH, folder / SCRATCH):
+                locks.mkdir(parents=True, exist_ok=True)
             commit(listing, folder / CHECKSUMS)
             # All are there and whole, or the next one to ask fetches what is not.
             names = [name for name, checksum in sums.items() if not is_shard(name)]
@@ -109,22 +110,26 @@ class ShardCache:
 
     def _make_room(self, kept: Path) -> None:
         """Removes the least recently used shards of the whole root, but for those that are being opened or fetched."""
-        found = []
-        for path in self.folder.parent.glob("*/*array_record-*"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-        total = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
-            if total > self.limit_bytes and path != kept:
-                with contextlib.suppress(BlockingIOError), _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    path.unlink(missing_ok=True)
-                    total -= size
+        root = self.folder.parent
+        with _lock(
+            root / "room", fcntl.LOCK_EX
+        ):  # One after another: two at once would remove more than need be.
+            found = []
+            for path in root.glob("*/*array_record-*"):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+            total = sum(size for _, size, _ in found)
+            for _, size, path in sorted(found):
+                if total > self.limit_bytes and path != kept:
+                    with contextlib.suppress(BlockingIOError), _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        path.unlink(missing_ok=True)
+                        total -= size
 
 
 @contextlib.contextmanager
-def _lock(shard: Path, how: int) -> Iterator[None]:
-    """Holds the lock of a shard; the system frees it when its holder ends, however."""
-    with open(shard.parent / SCRATCH / f"{shard.name}.lock", "w") as file:
-        with watched(f"another process that fetches or removes {shard.name}"):
+def _lock(path: Path, how: int) -> Iterator[None]:
+    """Holds the lock of a shard or of the root; the system frees it when its holder ends, however."""
+    with open(path.parent / SCRATCH / f"{path.name}.lock", "w") as file:
+        with watched(f"another process that fetches or removes {path.name}"):
             fcntl.flock(file, how)
         yield

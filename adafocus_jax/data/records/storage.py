@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,36 +74,115 @@ def fetch_file(url: str, path: Path, checksum: str | None, *, retry: bool = True
       UserError: there is no such file, no package for such addresses, no room, no credentials, or it fails again and
         again, or once without ``retry``.
     """
+
+    def fetch(filesystem: Any, remote: str) -> str | None:
+        filesystem.get_file(remote, str(path))
+        if checksum in (None, file_checksum(path)):
+            return None
+        return "is not what prepare wrote: its checksum differs; copy the records there again"
+
+    try:
+        _trying(url, "fetched", "does not come", fetch, retry=retry)
+    except OSError as error:
+        raise UserError(
+            f"no room for {url} in {path.parent}: set data.cache_dir, or less data.cache_gb"
+        ) from error
+
+
+def store_file(path: Path, url: str) -> None:
+    """Copies a file to a remote place; tries again where that fails or the size there is another.
+
+    Raises:
+      UserError: no such bucket, no rights, no room, no package for such addresses, or it fails again and again.
+    """
+
+    def store(filesystem: Any, remote: str) -> str | None:
+        filesystem.put_file(str(path), remote)
+        if remote_size(url) == path.stat().st_size:
+            return None
+        return "has another size than what was sent; run the same command again"
+
+    try:
+        _trying(url, "sent", "does not arrive", store)
+    except OSError as error:
+        raise UserError(f"no room for {url}: make some there, and run the same command again") from error
+
+
+def read_remote(url: str) -> bytes | None:
+    """The content of a remote file; None: there is none.
+
+    Raises:
+      UserError: as ``fetch_file``.
+    """
+    return _found(url, lambda filesystem, remote: filesystem.cat_file(remote))
+
+
+def remote_size(url: str) -> int | None:
+    """The bytes of a remote file; None: there is none.
+
+    Raises:
+      UserError: as ``fetch_file``.
+    """
+    return _found(url, lambda filesystem, remote: filesystem.info(remote)["size"])
+
+
+def remote_names(url: str) -> list[str]:
+    """The names of what lies in a remote folder; none where there is no such folder.
+
+    Raises:
+      UserError: as ``fetch_file``.
+    """
+    paths = _found(url, lambda filesystem, remote: filesystem.ls(remote, detail=False)) or []
+    return sorted({path.rstrip("/").rpartition("/")[2] for path in paths})
+
+
+def _found(url: str, look: Callable[[Any, str], Any]) -> Any:
+    found: list[Any] = []
+
+    def attempt(filesystem: Any, remote: str) -> None:
+        filesystem.invalidate_cache()  # Others write there, too.
+        with contextlib.suppress(FileNotFoundError):
+            found.append(look(filesystem, remote))
+
+    _trying(url, "asked for", "does not come", attempt)
+    return found[0] if found else None
+
+
+def _trying(
+    url: str, tried: str, fails: str, attempt: Callable[[Any, str], str | None], *, retry: bool = True
+) -> None:
+    """Runs ``attempt`` on a file system and its path until it returns None, not why it failed; says what it waits for.
+
+    Raises:
+      UserError: no such file, no rights, no credentials, no package for such addresses, or it fails again and again.
+      OSError: no room.
+    """
     filesystem, remote = _filesystem(url)
     waits = _WAITS_SEC if retry else ()
     for wait_sec in (*waits, None):
         try:
             with watched(url, _NOTICE_SEC):
-                filesystem.get_file(remote, str(path))
-            if checksum in (None, file_checksum(path)):
+                reason = attempt(filesystem, remote)
+            if reason is None:
                 return
-            reason = "is not what prepare wrote: its checksum differs; copy the records there again"
         except (FileNotFoundError, PermissionError) as error:
-            what = "is missing" if isinstance(error, FileNotFoundError) else "may not be read"
+            what = "is missing" if isinstance(error, FileNotFoundError) else "may not be read or written"
             raise UserError(f"{url} {what}: {error}; check the address and the rights") from error
         except Exception as error:  # Every kind of storage has network errors of its own.
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(
-                    f"no room for {url} in {path.parent}: set data.cache_dir, or less data.cache_gb"
-                ) from error
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if full or isinstance(error, UserError):
+                raise
             if type(error).__name__ in _WITHOUT_CREDENTIALS:
                 raise UserError(
                     f"{url} needs credentials ({error}): for S3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
                     "run aws configure; for Google Cloud Storage run gcloud auth application-default login"
                 ) from error
             place = " and, for another server than Amazon's, AWS_ENDPOINT_URL" if url.startswith("s3") else ""
-            reason = (
-                f"does not come: {type(error).__name__}: {error}; check the network{place}, and start again"
-            )
+            reason = f"{fails}: {type(error).__name__}: {error}; check the network{place}, and start again"
         if wait_sec is not None:
             log.warning("%s %s: trying again in %g s", url, reason.partition(";")[0], wait_sec)
             time.sleep(wait_sec)
-    times = f", fetched {len(waits) + 1} times," if waits else ""
+    times = f", {tried} {len(waits) + 1} times," if waits else ""
     raise UserError(f"{url}{times} {reason}")
 
 
@@ -110,7 +191,9 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
     scheme = url.partition(":")[0].lower()
     try:
-        filesystem, remote = fsspec.core.url_to_fs(url, **(_S3_OPTIONS if scheme in ("s3", "s3a") else {}))
+        # A bucket has no folders to be made first.
+        options = {"auto_mkdir": True} if scheme == "file" else _S3_OPTIONS if scheme in ("s3", "s3a") else {}
+        filesystem, remote = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         package = _PACKAGES.get(scheme, f"what fsspec asks for ({error})")
         raise UserError(f"{scheme}:// needs another package: pip install {package}") from error

@@ -76,14 +76,14 @@ def test_processes_work_in_one_place_at_once(video_folder, whole, tmp_path):
 
 
 def test_of_two_plans_at_once_one_wins(whole, tmp_path):
-    plan = read_plan(whole)
+    plan = read_plan(whole, str(whole))
     other = type(plan)(**{**vars(plan), "settings": {**plan.settings, "size": 24}, "digest": "other"})
     (tmp_path / ".prepare").mkdir()
-    claim(tmp_path, plan)
-    claim(tmp_path, plan)
+    claim(tmp_path, plan, "here")
+    claim(tmp_path, plan, "here")
     with pytest.raises(UserError, match="started with size=20, now 24"):
-        claim(tmp_path, other)
-    assert read_plan(tmp_path) == plan
+        claim(tmp_path, other, "here")
+    assert read_plan(tmp_path, "here") == plan
     assert [path.name for path in (tmp_path / ".prepare").iterdir()] == ["plan.json"]
 
 
@@ -93,8 +93,8 @@ def test_a_place_without_hard_links(whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     (tmp_path / ".prepare").mkdir()
-    claim(tmp_path, read_plan(whole))
-    assert read_plan(tmp_path) == read_plan(whole)
+    claim(tmp_path, read_plan(whole, str(whole)), "here")
+    assert read_plan(tmp_path, "here") == read_plan(whole, str(whole))
 
 
 def test_shards_of_another_plan_do_not_count(video_folder, tmp_path):
