@@ -45,6 +45,9 @@ from adafocus_jax.watchdog import watched
 log = logging.getLogger(__name__)
 State = TypeVar("State")
 
+# Orbax logs what it then raises, with hundreds of lines of tracebacks of its threads.
+logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+
 
 class Checkpoints:
     """Saves and restores the state of the run that owns ``folder``.
@@ -284,7 +287,9 @@ def _wait_for_all(event: str) -> None:
 def _options(folder: Path) -> ocp.CheckpointManagerOptions:
     # Two of the latest, so that there is one to fall back on when the newest is damaged.
     keep = AnyPreservationPolicy([LatestN(2), _Best(folder=folder)])
-    return ocp.CheckpointManagerOptions(preservation_policy=keep)
+    # Else threads of Orbax wait ten minutes for a folder that a full disk cannot hold, and the exit waits for them.
+    at_once = ocp.AsyncOptions(create_directories_asynchronously=False)
+    return ocp.CheckpointManagerOptions(preservation_policy=keep, async_options=at_once)
 
 
 @dataclass(kw_only=True)
