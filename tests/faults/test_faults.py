@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+import adafocus_jax
 from adafocus_jax.checkpoint import load_checkpoint
 from adafocus_jax.data.prepare.verify import inspect_records
 from adafocus_jax.demo.videos import write_videos
@@ -39,7 +40,8 @@ def run(tmp_path_factory):
         command = [sys.executable, *map(str, words)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=MOST_SEC)
         assert ("fault injected" in done.stderr) == (at > 0), done.stderr
-        assert "Traceback" not in done.stderr
+        # TensorStore may print one of its own, when it learns late that nobody waits for it.
+        assert f'File "{Path(adafocus_jax.__file__).parent}' not in done.stderr
         return done.returncode, done.stderr
 
     return start
