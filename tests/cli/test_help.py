@@ -1,5 +1,6 @@
 """Every command explains itself, with examples that its own parser accepts."""
 
+import re
 import shlex
 
 import pytest
@@ -13,7 +14,7 @@ PAGES = [[name] for name in COMMANDS if name != "benchmark"] + [["benchmark", na
 def examples(text: str) -> list[list[str]]:
     """The words of each `adafocus ...` line below the heading "example" or "examples"."""
     epilog = text[max(text.find("\nexample:"), text.find("\nexamples:")) :]
-    lines = epilog.replace("\\\n", "").replace("$SLURM_ARRAY_TASK_ID", "3").splitlines()
+    lines = re.sub(r"\$\w+_ID", "3", epilog.replace("\\\n", "")).splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.strip().startswith("adafocus ")]
 
 
