@@ -11,13 +11,10 @@ import pytest
 
 from adafocus_jax.launch.slurm import SlurmJob, batch_script, submit
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        shutil.which("slurmctld") is None or os.getuid() != 0,
-        reason="needs root and Debian's slurm-wlm and munge",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    shutil.which("slurmctld") is None or os.getuid() != 0,
+    reason="needs root and Debian's slurm-wlm and munge",
+)
 FAKE = Path(__file__).with_name("fake_adafocus.sh")
 CONF = """\
 ClusterName=test

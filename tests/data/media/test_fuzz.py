@@ -54,6 +54,5 @@ def test_sixty_mutated_files(six_files):
     check(fuzz(six_files, 0, 60), 60)
 
 
-@pytest.mark.slow
 def test_two_thousand_mutated_files(six_files):
     check(fuzz(six_files, 1, 2000), 2000)
