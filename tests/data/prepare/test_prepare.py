@@ -325,7 +325,10 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(many_videos, tmp_path):
 
 
 def test_ctrl_c_stops_soon_and_quietly(many_videos, tmp_path):
+    # A job in the background of a shell ignores Ctrl-C, and so would what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = start(many_videos, tmp_path / "out", "--workers", "1", "--size", "64")
+    signal.signal(signal.SIGINT, before)
     wait_for(lambda: any((tmp_path / "out").glob("*array_record*")) or run.poll() is not None)
     run.send_signal(signal.SIGINT)
     _, text = run.communicate(timeout=30)
