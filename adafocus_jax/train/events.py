@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
+from adafocus_jax.train.event_file import record, start_event, summary_event, version_event
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,15 @@ class EventWriter:
     def __init__(self, folder: str | os.PathLike[str], start_step: int) -> None:
         """Makes TensorBoard discard what an interrupted run wrote about steps after ``start_step``."""
         self._folder, self._start_step = Path(folder), start_step
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._closing = self._slow = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def add(self, step: int, values: list[Summary.Value]) -> None:
-        """Queues one summary; never blocks on storage."""
-        event = Event(step=step, wall_time=time.time(), summary=Summary(value=values))
+    def add(self, step: int, values: list[bytes]) -> None:
+        """Queues one summary, of values of ``event_file``; never blocks on storage."""
+        event = summary_event(time.time(), step, values)
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 self._waiting.popleft()
@@ -63,31 +63,34 @@ class EventWriter:
             log.warning("TensorBoard's files in %s are incomplete: storage does not respond", self._folder)
 
     def _run(self) -> None:
-        writer: EventsWriter | None = None
+        file: BinaryIO | None = None
         failed_at: float | None = None
         while events := self._take():
             if failed_at is not None and time.monotonic() - failed_at < RETRY_SEC and not self._closing:
                 continue
             try:
-                writer = writer or self._open()
+                if file is None:
+                    now = time.time()
+                    file = self._open(now)
+                    events = [version_event(now), start_event(now, self._start_step + 1), *events]
                 for event in events:
-                    writer.write_event(event)
-                writer.flush()
+                    file.write(record(event))
+                file.flush()
                 if failed_at is not None:
                     log.info("TensorBoard's files in %s are written again", self._folder)
                 failed_at = None
-            except (OSError, ValueError) as error:  # ValueError: a file that was closed after it failed
+            except OSError as error:
                 if failed_at is None:
                     log.warning(
                         "TensorBoard's files in %s cannot be written, training continues: %s",
                         self._folder,
                         error,
                     )
-                _close(writer)
-                failed_at, writer = time.monotonic(), None
-        _close(writer)
+                _close(file)
+                failed_at, file = time.monotonic(), None
+        _close(file)
 
-    def _take(self) -> list[Event]:
+    def _take(self) -> list[bytes]:
         """The queued events, as soon as there are any; empty at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
@@ -95,14 +98,13 @@ class EventWriter:
             self._waiting.clear()
             return events
 
-    def _open(self) -> EventsWriter:
+    def _open(self, now: float) -> BinaryIO:
         self._folder.mkdir(parents=True, exist_ok=True)
-        writer = EventsWriter(str(self._folder / "events"), f".{os.getpid()}.{time.time_ns()}")
-        writer.write_event(Event(step=self._start_step + 1, session_log=SessionLog(status=SessionLog.START)))
-        return writer
+        name = f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}.{time.time_ns()}"
+        return open(self._folder / name, "xb")
 
 
-def _close(writer: EventsWriter | None) -> None:
-    if writer is not None:
-        with suppress(OSError, ValueError):
-            writer.close()
+def _close(file: BinaryIO | None) -> None:
+    if file is not None:
+        with suppress(OSError):
+            file.close()
