@@ -151,8 +151,7 @@ class Checkpoints:
         steps = self.steps
         for step in reversed(steps):
             try:
-                with watched(f"the checkpoint of step {step} to be read"):
-                    tree = read_step(self.folder / str(step))
+                tree = read_step(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
                 self._manager.reload()
