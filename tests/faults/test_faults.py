@@ -1,92 +1,225 @@
-"""Storage that fills up, fails or stalls at the n-th call, in real processes: a status of ours, soon, and no loss."""
+"""Storage that fills up, fails, stalls or gives less than asked for, at the n-th call: a status of ours, soon, no loss."""
 
+import csv
 import errno
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 import adafocus_jax
-from adafocus_jax.checkpoint import load_checkpoint
-from adafocus_jax.data.prepare.verify import inspect_records
+from adafocus_jax.checkpoint import Checkpoints, load_checkpoint
+from adafocus_jax.cli.main import run_command
+from adafocus_jax.config import base_config, check_config, for_classes, make_model
+from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
+from adafocus_jax.models import init_variables
 
-TOY = Path(__file__).parents[1] / "train" / "toy.py"
-STALL, STALL_SEC = 0, 3
-MOST_SEC = 60
+STALL_SEC, MOST_SEC = 1, 120
+PACKAGE = Path(adafocus_jax.__file__).parent
+FAULTS = {
+    "none": {},
+    "full": {"FAULT_CALLS": "write", "FAULT_ERRNO": errno.ENOSPC, "FAULT_LATER": "all"},
+    "unwritten": {"FAULT_CALLS": "write", "FAULT_ERRNO": errno.EIO, "FAULT_LATER": "none"},
+    "stalled write": {"FAULT_CALLS": "write", "FAULT": "stall"},
+    "short writes": {"FAULT_CALLS": "write", "FAULT": "short"},
+    "unread": {"FAULT_CALLS": "read", "FAULT_ERRNO": errno.EIO, "FAULT_LATER": "none"},
+    "bad file": {"FAULT_CALLS": "read", "FAULT_ERRNO": errno.EIO, "FAULT_LATER": "file"},
+    "stalled read": {"FAULT_CALLS": "read", "FAULT": "stall"},
+    "short reads": {"FAULT_CALLS": "read", "FAULT": "short"},
+}
+HARMLESS = [name for name, fault in FAULTS.items() if "FAULT_ERRNO" not in fault]
 
 pytestmark = pytest.mark.skipif(
     shutil.which("gcc") is None, reason="the shim needs gcc (apt-get install gcc)"
 )
 
 
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    errors: str
+    calls: int
+    """Those of the fault's kind that it made below its folder."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Runs Python with ``words``; below ``folder`` call ``at`` fails with ``error``. Status, errors."""
-    shim = tmp_path_factory.mktemp("shim") / "shim.so"
+    """Runs ``words`` in a process; below ``folder`` call ``at`` meets ``fault``, a key of ``FAULTS``."""
+    out = tmp_path_factory.mktemp("shim")
     source = Path(__file__).with_name("shim.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
-    always = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LD_PRELOAD": str(shim)}
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", out / "shim.so", source, "-ldl"], check=True)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "LD_PRELOAD": str(out / "shim.so"),
+        "FAULT_SEC": str(STALL_SEC),
+        "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=1"),
+    }
+    command = [sys.executable, Path(__file__).with_name("server.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as server:
+        assert server.stdout.readline() == "ready\n"
 
-    def start(*words, folder, at=0, error=STALL):
-        fault = {"FAULT_DIR": folder, "FAULT_AT": at, "FAULT_ERRNO": error, "FAULT_SEC": STALL_SEC}
-        environment = os.environ | always | {name: str(value) for name, value in fault.items()}
-        command = [sys.executable, *map(str, words)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=MOST_SEC)
-        assert ("fault injected" in done.stderr) == (at > 0), done.stderr
-        # TensorStore may print one of its own, when it learns late that nobody waits for it.
-        assert f'File "{Path(adafocus_jax.__file__).parent}' not in done.stderr
-        return done.returncode, done.stderr
+        def start(words, folder, fault="none", at=0) -> Ended:
+            env = {"FAULT_DIR": str(folder), "FAULT_AT": str(at)}
+            env |= {name: str(value) for name, value in FAULTS[fault].items()}
+            request = {"words": list(map(str, words)), "env": env, "sec": MOST_SEC}
+            print(json.dumps(request | {"errors": str(out / "errors")}), file=server.stdin, flush=True)
+            answer = json.loads(server.stdout.readline())
+            errors = (out / "errors").read_text(errors="replace")
+            assert ("fault injected" in errors) == (at > 0), errors
+            assert answer["status"] in (0, 1, 2), errors
+            # TensorStore may print one of its own, when it learns late that nobody waits for it.
+            assert f'File "{PACKAGE}' not in errors
+            return Ended(answer["status"], errors, answer["calls"])
 
-    return start
+        yield start
+        server.stdin.close()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that works below one folder."""
+
+    words: Callable[[Path], list[Any]]
+    result: Callable[[Path], Any]
+    """What it leaves, to be compared."""
+    source: Path | None = None
+    """What it finds there."""
+
+    def folder(self, path: Path) -> Path:
+        """Makes what it finds at ``path``."""
+        if self.source is not None:
+            shutil.copytree(self.source, path)
+        else:
+            path.mkdir()
+        return path
 
 
 @pytest.fixture(scope="module")
-def whole(run, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("whole")
-    assert run(TOY, workdir, folder=workdir)[0] == 0
-    return load_checkpoint(workdir, "latest").variables
+def jobs(tmp_path_factory) -> dict[str, Job]:
+    """By name; all on ten videos of ten classes, but for training."""
+    base = tmp_path_factory.mktemp("base")
+    write_videos(base / "videos", num_train=10, num_test=10, workers=1, progress=False)
+    run_command(["prepare", *map(str, prepare_words(base)[1:])])
+    classes = open_records(base / "records", "train").classes
+    config = base_config("uni_adafocus_tiny")
+    config.model.update(num_glance=4, num_candidates=8, num_focus=2, image_size=32, glance_size=16)
+    config.model.update(patch_size=16, policy_hidden=4, temporal_hidden=4, classifier_hidden=8)
+    settings = for_classes(check_config(config), classes)
+    model = make_model(settings)
+    with Checkpoints(base / "run" / "checkpoints", settings) as checkpoints:
+        for step in (0, 1):
+            variables = jax.tree.map(np.asarray, init_variables(model, jax.random.key(step)))
+            checkpoints.save(step, {"step": np.int32(step), **variables})
+    source = tmp_path_factory.mktemp("source") / "videos"
+    shutil.copytree(base / "videos", source)
+    return {
+        "train": Job(lambda folder: ["toy", folder], trained),
+        "prepare": Job(prepare_words, prepared, source.parent),
+        "evaluate": Job(evaluate_words, evaluated, base),
+        "predict": Job(predict_words, predicted, base),
+    }
 
 
-@pytest.mark.parametrize(
-    ("at", "error"),
-    [
-        (6, errno.ENOSPC),  # config.json
-        (24, errno.ENOSPC),  # the folder of a step, in Orbax
-        (60, errno.ENOSPC),  # arrays, in TensorStore
-        (150, errno.EIO),
-        (100, STALL),
-    ],
-)
-def test_training_ends_with_a_line_and_goes_on_bit_for_bit(at, error, run, whole, tmp_path):
-    status, errors = run(TOY, tmp_path, folder=tmp_path, at=at, error=error)
-    assert status == (2 if error else 0), errors
-    assert not error or re.search(r"toy: .*(No space left|could not be written)", errors)
-    assert run(TOY, tmp_path, folder=tmp_path)[0] == 0
-    again = load_checkpoint(tmp_path, "latest")
-    assert again.step == 12
-    jax.tree.map(np.testing.assert_array_equal, again.variables, whole)
+def trained(folder: Path) -> Any:
+    found = load_checkpoint(folder, "latest")
+    return found.step, found.variables
+
+
+def prepare_words(folder: Path) -> list[Any]:
+    return ["prepare", folder / "videos" / "train", folder / "records", "--size", 32, "--workers", 0]
+
+
+def prepared(folder: Path) -> Any:
+    files = [path for path in sorted((folder / "records").rglob("*")) if path.is_file()]
+    return {path.name: path.read_bytes() for path in files if not path.name.endswith(".lock")}
+
+
+def evaluate_words(folder: Path) -> list[Any]:
+    words = ["--checkpoint", folder / "run", "--data", folder / "records", "--split", "train"]
+    return ["evaluate", *words, "--early-exit", "--out", folder / "out", "--json", folder / "figures.json"]
+
+
+def evaluated(folder: Path) -> Any:
+    texts = ["figures.json", "out/figures.json", "out/early_exit.csv", "run/checkpoints/early_exit.json"]
+    with np.load(folder / "out" / "predictions.npz") as arrays:
+        return [(folder / name).read_text() for name in texts], dict(arrays)
+
+
+def predict_words(folder: Path) -> list[Any]:
+    out = ["--jsonl", folder / "out.jsonl", "--csv", folder / "out.csv", "--json", folder / "out.json"]
+    return ["predict", "--checkpoint", folder / "run", folder / "videos" / "train", *out]
+
+
+def predicted(folder: Path) -> Any:
+    lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert json.loads((folder / "out.json").read_text())["videos"] == lines
+    with open(folder / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    own = [{**entry, "ms": None, "video": Path(entry["video"]).name} for entry in lines]
+    return own, [{**row, "video": Path(row["video"]).name} for row in rows]
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    out = tmp_path_factory.mktemp("videos")
-    write_videos(out, num_train=10, num_test=10, workers=1, progress=False)
-    return out / "train"
+def whole(run, jobs, tmp_path_factory):
+    """What a job leaves that meets no fault, and the number of calls of a fault's kind that it makes, by both."""
+    results, calls = {}, {}
+
+    def find(name: str, fault: str) -> tuple[Any, int]:
+        kind = FAULTS[fault]["FAULT_CALLS"]
+        if (name, kind) not in calls:
+            folder = jobs[name].folder(tmp_path_factory.mktemp(name) / "whole")
+            counted = "stalled write" if kind == "write" else "stalled read"
+            ended = run(jobs[name].words(folder), folder, counted)
+            assert ended.status == 0, ended.errors
+            results[name], calls[name, kind] = jobs[name].result(folder), ended.calls
+        return results[name], calls[name, kind]
+
+    return find
 
 
-@pytest.mark.parametrize(("at", "error"), [(5, errno.ENOSPC), (20, errno.ENOSPC), (12, errno.EIO)])
-def test_preparing_ends_with_a_line_and_is_completed_by_the_next_start(at, error, run, videos, tmp_path):
-    out = tmp_path / "records"
-    words = ["-m", "adafocus_jax", "prepare", videos, out, "--size", "32", "--workers", "1"]
-    status, errors = run(*words, folder=out, at=at, error=error)
-    assert status == 2, errors
-    assert errors.splitlines()[-1].startswith("adafocus prepare: ")
-    assert run(*words, folder=out)[0] == 0
-    assert not inspect_records(out).damage
+def check(name, fault, place, run, jobs, whole, tmp_path) -> None:
+    """At ``place`` of all calls, from 0 to 1."""
+    job, folder = jobs[name], jobs[name].folder(tmp_path / "here")
+    expected, calls = whole(name, fault)
+    ended = run(job.words(folder), folder, fault, 1 + int(place * calls))
+    lines = [line for line in ended.errors.splitlines() if "fault injected" not in line]
+    print(ended.status, *ended.errors.splitlines(), sep="\n")
+    if fault in HARMLESS:
+        assert ended.status == 0, ended.errors
+        assert_same(job.result(folder), expected)
+    elif ended.status == 2:
+        assert lines[-1].startswith(("toy: ", f"adafocus {name}: ")), ended.errors
+    again = run(job.words(folder), folder)
+    assert again.status == 0, again.errors
+    assert_same(job.result(folder), expected)
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+SLOW = [
+    (name, fault, round(place, 2))
+    for name in ("train", "prepare", "evaluate", "predict")
+    for fault in FAULTS
+    if fault != "none"
+    for place in np.linspace(0, 0.9, 10)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "fault", "place"), SLOW)
+def test_every_place(name, fault, place, run, jobs, whole, tmp_path):
+    check(name, fault, place, run, jobs, whole, tmp_path)
