@@ -21,7 +21,7 @@ class ProcessLostError(RuntimeError):
 
 _REMEDIES = {
     "free space": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    "make it writable": (errno.EACCES, errno.EPERM, errno.EROFS),
+    "mend the permissions": (errno.EACCES, errno.EPERM, errno.EROFS),
     "raise the limit of open files (ulimit -n)": (errno.EMFILE, errno.ENFILE),
     "check the disk or mount, which fails": (
         errno.EIO,

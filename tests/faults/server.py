@@ -1,8 +1,8 @@
 """Runs commands in forks of one process that has imported everything: a start takes a moment instead of seconds.
 
 Reads a request per line, ``{"words": […], "env": {…}, "errors": FILE, "sec": BOUND}``; answers with
-``{"status": …, "calls": …}``: the status of the process (-9: it was killed at its bound), and how many calls the shim has
-counted in it. ``words`` are those of ``adafocus``, or ``toy WORKDIR``.
+``{"status": …, "read": …, "write": …}``: the status of the process (-9: it was killed at its bound), and how many calls
+of both kinds the shim has counted in it. ``words`` are those of ``adafocus``, or ``toy`` and those of ``toy.py``.
 """
 
 import ctypes
@@ -28,7 +28,8 @@ def work(words: list[str]) -> int:
     """Runs a command as its own process would."""
     if words[0] == "toy":
         logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-        return status_of("toy", lambda: toy.run(words[1]) and 0)
+        logging.getLogger("absl").setLevel(logging.WARNING)
+        return status_of("toy", lambda: toy.script(*words[1:]))
     return main(words)
 
 
@@ -66,10 +67,12 @@ if __name__ == "__main__":
         counted, counts = os.pipe()
         if (child := start(request)) is None:
             status = work(request["words"])
-            os.write(counts, ctypes.c_int.in_dll(ctypes.CDLL(None), "fault_calls").value.to_bytes(4, "little"))
+            shim = ctypes.CDLL(None)
+            found = {kind: ctypes.c_int.in_dll(shim, f"fault_{kind}s").value for kind in ("read", "write")}
+            os.write(counts, json.dumps(found).encode())
             sys.exit(status)
         os.close(counts)
         status = wait(child, request["sec"])
         with open(counted, "rb") as file:
-            calls = int.from_bytes(file.read(), "little")
-        print(json.dumps({"status": status, "calls": calls}), flush=True)
+            calls = json.loads(file.read() or "{}")
+        print(json.dumps({"status": status, **calls}), flush=True)

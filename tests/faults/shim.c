@@ -22,7 +22,7 @@
 
 enum fault { NONE, FAILS, SHORT };
 
-int fault_calls; /* so far, for who wants to know how many there are */
+int fault_reads, fault_writes; /* so far, for who wants to know how many there are */
 static char bad[4096];
 
 static int is(const char *name, const char *value) {
@@ -38,9 +38,9 @@ static int number(const char *name) {
 /* What becomes of a call of a kind on a path; errno is set where it fails. */
 static enum fault meets(const char *kind, const char *path) {
     const char *folder = getenv("FAULT_DIR");
-    if (!folder || !path || strncmp(path, folder, strlen(folder)) != 0 || !is("FAULT_CALLS", kind)) return NONE;
-    int call = __sync_add_and_fetch(&fault_calls, 1), at = number("FAULT_AT");
-    if (!at || call < at) return NONE;
+    if (!folder || !path || strncmp(path, folder, strlen(folder)) != 0) return NONE;
+    int call = __sync_add_and_fetch(*kind == 'r' ? &fault_reads : &fault_writes, 1), at = number("FAULT_AT");
+    if (!at || call < at || !is("FAULT_CALLS", kind)) return NONE;
     if (call == at) {
         char told[sizeof bad + 64];
         int length = snprintf(told, sizeof told, "fault injected at %s %s\n", kind, path);

@@ -1,4 +1,4 @@
-"""Storage that fills up, fails, stalls or gives less than asked for, at the n-th call: a status of ours, soon, no loss."""
+"""Storage that fills up, fails, stalls or gives too little, at the n-th call: a status of ours, soon, and no loss."""
 
 import csv
 import errno
@@ -49,8 +49,8 @@ class Ended(NamedTuple):
 
     status: int
     errors: str
-    calls: int
-    """Those of the fault's kind that it made below its folder."""
+    calls: dict[str, int]
+    """Those that it made below its folder, of each kind."""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def run(tmp_path_factory):
     with subprocess.Popen(command, env=environment, **pipes) as server:
         assert server.stdout.readline() == "ready\n"
 
-        def start(words, folder, fault="none", at=0) -> Ended:
+        def start(words, folder, fault="none", at=0, most=2) -> Ended:
             env = {"FAULT_DIR": str(folder), "FAULT_AT": str(at)}
             env |= {name: str(value) for name, value in FAULTS[fault].items()}
             request = {"words": list(map(str, words)), "env": env, "sec": MOST_SEC}
@@ -78,10 +78,10 @@ def run(tmp_path_factory):
             answer = json.loads(server.stdout.readline())
             errors = (out / "errors").read_text(errors="replace")
             assert ("fault injected" in errors) == (at > 0), errors
-            assert answer["status"] in (0, 1, 2), errors
+            assert 0 <= answer["status"] <= most, errors
             # TensorStore may print one of its own, when it learns late that nobody waits for it.
             assert f'File "{PACKAGE}' not in errors
-            return Ended(answer["status"], errors, answer["calls"])
+            return Ended(answer.pop("status"), errors, answer)
 
         yield start
         server.stdin.close()
@@ -107,8 +107,10 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory) -> dict[str, Job]:
+def jobs(run, tmp_path_factory) -> dict[str, Job]:
     """By name; all on ten videos of ten classes, but for training."""
+    stopped = tmp_path_factory.mktemp("stopped")
+    assert run(["toy", stopped, "stop=7"], stopped, most=143).status == 143
     base = tmp_path_factory.mktemp("base")
     write_videos(base / "videos", num_train=10, num_test=10, workers=1, progress=False)
     run_command(["prepare", *map(str, prepare_words(base)[1:])])
@@ -126,6 +128,7 @@ def jobs(tmp_path_factory) -> dict[str, Job]:
     shutil.copytree(base / "videos", source)
     return {
         "train": Job(lambda folder: ["toy", folder], trained),
+        "resume": Job(lambda folder: ["toy", folder], trained, stopped),
         "prepare": Job(prepare_words, prepared, source.parent),
         "evaluate": Job(evaluate_words, evaluated, base),
         "predict": Job(predict_words, predicted, base),
@@ -173,34 +176,37 @@ def predicted(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def whole(run, jobs, tmp_path_factory):
-    """What a job leaves that meets no fault, and the number of calls of a fault's kind that it makes, by both."""
-    results, calls = {}, {}
+    """What a job leaves that meets no fault, and the calls that it makes."""
+    found = {}
 
-    def find(name: str, fault: str) -> tuple[Any, int]:
-        kind = FAULTS[fault]["FAULT_CALLS"]
-        if (name, kind) not in calls:
+    def find(name: str) -> tuple[Any, dict[str, int]]:
+        if name not in found:
             folder = jobs[name].folder(tmp_path_factory.mktemp(name) / "whole")
-            counted = "stalled write" if kind == "write" else "stalled read"
-            ended = run(jobs[name].words(folder), folder, counted)
+            ended = run(jobs[name].words(folder), folder)
             assert ended.status == 0, ended.errors
-            results[name], calls[name, kind] = jobs[name].result(folder), ended.calls
-        return results[name], calls[name, kind]
+            found[name] = jobs[name].result(folder), ended.calls
+        return found[name]
 
     return find
 
 
 def check(name, fault, place, run, jobs, whole, tmp_path) -> None:
-    """At ``place`` of all calls, from 0 to 1."""
+    """Has a job meet a fault at ``place`` of its calls, from 0 to 1, and starts it again."""
     job, folder = jobs[name], jobs[name].folder(tmp_path / "here")
-    expected, calls = whole(name, fault)
-    ended = run(job.words(folder), folder, fault, 1 + int(place * calls))
-    lines = [line for line in ended.errors.splitlines() if "fault injected" not in line]
-    print(ended.status, *ended.errors.splitlines(), sep="\n")
-    if fault in HARMLESS:
-        assert ended.status == 0, ended.errors
+    expected, calls = whole(name)
+    ended = run(job.words(folder), folder, fault, 1 + int(place * calls[FAULTS[fault]["FAULT_CALLS"]]))
+    *_, last = (line for line in ended.errors.splitlines() if "fault injected" not in line)
+    print(ended.status, ended.errors)
+    if ended.status == 0:
         assert_same(job.result(folder), expected)
-    elif ended.status == 2:
-        assert lines[-1].startswith(("toy: ", f"adafocus {name}: ")), ended.errors
+    elif ended.status == 1:  # one of several videos failed, and is named
+        assert name == "predict"
+        assert "not a readable video: Input/output error" in ended.errors
+    else:
+        assert last.startswith(("toy: ", f"adafocus {name}: "))
+    if fault in HARMLESS:
+        assert ended.status == 0
+        return
     again = run(job.words(folder), folder)
     assert again.status == 0, again.errors
     assert_same(job.result(folder), expected)
@@ -211,11 +217,11 @@ def assert_same(found: Any, expected: Any) -> None:
 
 
 SLOW = [
-    (name, fault, round(place, 2))
-    for name in ("train", "prepare", "evaluate", "predict")
-    for fault in FAULTS
-    if fault != "none"
+    (name, fault, round(float(place), 2))
+    for name in ("train", "resume", "prepare", "evaluate", "predict")
+    for fault in list(FAULTS)[1:]
     for place in np.linspace(0, 0.9, 10)
+    if name != "train" or "write" in FAULTS[fault]["FAULT_CALLS"]
 ]
 
 
