@@ -1,8 +1,9 @@
-"""Runs commands in forks of one process that has imported everything: a start takes a moment instead of seconds.
+"""Runs commands without a start of Python for each: ``server.py fork``, every one in a fork of this process, which has
+imported all; ``server.py stay``, in this process, which has then traced the model already.
 
-Reads a request per line, ``{"words": […], "env": {…}, "errors": FILE, "sec": BOUND}``; answers with
-``{"status": …, "read": …, "write": …}``: the status of the process (-9: it was killed at its bound), and how many calls
-of both kinds the shim has counted in it. ``words`` are those of ``adafocus``, or ``toy`` and those of ``toy.py``.
+Reads a request per line, ``{"words": […], "env": {…}, "errors": FILE}``; answers with ``{"status": …, "read": …,
+"write": …}``: the status of the command, and how many calls of both kinds the shim has counted in it. ``words`` are
+those of ``adafocus``, or ``toy`` and those of ``toy.py``.
 """
 
 import ctypes
@@ -11,9 +12,7 @@ import importlib
 import json
 import logging
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
@@ -33,46 +32,47 @@ def work(words: list[str]) -> int:
     return main(words)
 
 
-def start(request: dict) -> int | None:
-    """Forks: in the parent the number of the new process; in that one, which is to run the words, None."""
-    if child := os.fork():
-        return child
+def begin(request: dict) -> None:
+    """Has the shim count anew, and what is printed go to the file of errors."""
     with open(request["errors"], "wb") as errors:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(errors.fileno(), 1)
         os.dup2(errors.fileno(), 2)
     os.environ.update(request["env"])
-    return None
+    for count in counts().values():
+        count.value = 0
 
 
-def wait(child: int, sec: float) -> int:
-    """The status of a process, which is killed after ``sec`` seconds."""
-    end = time.monotonic() + sec
-    while time.monotonic() < end:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def counts() -> dict[str, ctypes.c_int]:
+    """The shim's, of the calls so far."""
+    shim = ctypes.CDLL(None)
+    return {kind: ctypes.c_int.in_dll(shim, f"fault_{kind}s") for kind in ("read", "write")}
+
+
+def counted() -> dict[str, int]:
+    """The calls so far."""
+    return {kind: count.value for kind, count in counts().items()}
 
 
 if __name__ == "__main__":
-    for command in ("evaluate", "predict", "prepare"):
-        importlib.import_module(f"adafocus_jax.cli.{command}")
-    gc.freeze()  # else a fork would copy, at its end, all that it frees
-    print("ready", flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        counted, counts = os.pipe()
-        if (child := start(request)) is None:
-            status = work(request["words"])
-            shim = ctypes.CDLL(None)
-            found = {kind: ctypes.c_int.in_dll(shim, f"fault_{kind}s").value for kind in ("read", "write")}
-            os.write(counts, json.dumps(found).encode())
-            sys.exit(status)
-        os.close(counts)
-        status = wait(child, request["sec"])
-        with open(counted, "rb") as file:
-            calls = json.loads(file.read() or "{}")
-        print(json.dumps({"status": status, **calls}), flush=True)
+    with os.fdopen(os.dup(1), "w") as answers:
+        for command in ("evaluate", "predict", "prepare"):
+            importlib.import_module(f"adafocus_jax.cli.{command}")
+        gc.freeze()  # else a fork would copy, at its end, all that it frees
+        print("ready", file=answers, flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            if sys.argv[1] == "stay":
+                begin(request)
+                answer = {"status": work(request["words"]), **counted()}
+            else:
+                calls, reports = os.pipe()
+                if not (child := os.fork()):
+                    begin(request)
+                    status = work(request["words"])
+                    os.write(reports, json.dumps(counted()).encode())
+                    sys.exit(status)
+                os.close(reports)
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                with open(calls, "rb") as file:
+                    answer = {"status": status, **json.loads(file.read() or "{}")}
+            print(json.dumps(answer), file=answers, flush=True)
