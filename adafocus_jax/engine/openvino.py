@@ -2,85 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 
 from adafocus_jax.engine.backend import Fetch, pool_of
+from adafocus_jax.engine.openvino_graph import compile_onnx, is_installed
 from adafocus_jax.engine.stage_program import stage_programs
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import StageCost
 from adafocus_jax.jaxpr_to_onnx import to_onnx
 from adafocus_jax.models import VideoModel
-
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
-"""Name to OpenVINO's."""
-
-
-def is_installed() -> bool:
-    """Whether OpenVINO and what it is given models by are there."""
-    return all(importlib.util.find_spec(name) is not None for name in ("openvino", "onnx"))
-
-
-def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
-    """Compiles an ONNX model for this CPU; kept on disk where JAX keeps its programs (``jax_compilation_cache_dir``).
-
-    Args:
-      model: an ``onnx.ModelProto`` whose inputs have a free leading axis.
-      rows: length of that axis.
-      precision: a key of ``PRECISIONS``. In bfloat16, all before the first convolution or product of matrices, such as
-        the coordinates of patches, stays in float32.
-
-    Returns:
-      An ``openvino.CompiledModel``.
-    """
-    core = import_openvino().Core()
-    settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    if folder := cast(Any, jax.config).jax_compilation_cache_dir:
-        settings["CACHE_DIR"] = os.path.join(folder, "openvino")
-    graph = core.read_model(model.SerializeToString())
-    graph.reshape({value: [rows, *list(value.get_partial_shape())[1:]] for value in graph.inputs})
-    if precision != "float32":
-        _keep_float32_before_networks(graph)
-    return core.compile_model(graph, "CPU", settings)
-
-
-def import_openvino() -> Any:
-    """The package ``openvino``."""
-    # On import it would send usage data, from a process forked of this one, whose threads do not survive that. Without
-    # the package that sends, it does not.
-    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
-    return importlib.import_module("openvino")
-
-
-def _keep_float32_before_networks(graph: Any) -> None:
-    """Makes an output of what the first convolutions and products are given: OpenVINO computes those in full precision.
-
-    In bfloat16, with 8 bits, coordinates of pixels would be off by up to half a pixel at 128, a whole one at 256.
-    """
-    rounded: set[str] = set()
-    given: dict[str, Any] = {}
-    for node in graph.get_ordered_ops():
-        sources = {value.get_node().get_friendly_name(): value for value in node.input_values()}
-        if node.get_type_name() in _NETWORK_NODES or rounded.intersection(sources):
-            rounded.add(node.get_friendly_name())
-            given |= sources
-    for name in given.keys() - rounded:
-        value = given[name]
-        plain = value.get_node().get_type_name() in ("Constant", "Parameter")
-        if not plain and value.get_element_type().get_type_name() == "f32":
-            graph.add_outputs(value)
-
-
-_NETWORK_NODES = ("Convolution", "GroupConvolution", "MatMul")
 
 
 class OpenVinoBackend:
