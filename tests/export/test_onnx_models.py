@@ -9,8 +9,8 @@ from adafocus_jax.cli.main import main
 from adafocus_jax.engine.openvino_graph import is_installed
 from adafocus_jax.errors import UserError
 from adafocus_jax.export import export_onnx, read_manifest
-from adafocus_jax.export.safetensors import read_arrays
 from adafocus_jax.jaxpr_to_onnx import OPSET
+from adafocus_jax.safetensors import read_arrays
 from tests.export.conftest import CLASSES, error
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
