@@ -20,7 +20,7 @@ def is_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("openvino", "onnx"))
 
 
-def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
+def compile_onnx(model: Any, rows: int, precision: str = "float32", streams: int = 1) -> Any:
     """Compiles an ONNX model for this CPU; kept on disk where JAX keeps its programs (``jax_compilation_cache_dir``).
 
     Args:
@@ -28,16 +28,25 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
       rows: length of that axis.
       precision: a key of ``PRECISIONS``. In bfloat16, all before the first convolution or product of matrices, such as
         the coordinates of patches, stays in float32.
+      streams: how many inferences may run at a time, each on its share of the cores.
 
     Returns:
       An ``openvino.CompiledModel``.
     """
     core = import_openvino().Core()
-    settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": streams,
+    }
     if folder := cast(Any, jax.config).jax_compilation_cache_dir:
         settings["CACHE_DIR"] = os.path.join(folder, "openvino")
     graph = core.read_model(model.SerializeToString())
     graph.reshape({value: [rows, *list(value.get_partial_shape())[1:]] for value in graph.inputs})
+    passes = import_openvino("openvino.passes")
+    manager = passes.Manager()
+    manager.register_pass(passes.ConstantFolding())  # else kernels and biases are the results of nodes
+    manager.run_passes(graph)
     if precision != "float32":
         _keep_float32_before_networks(graph)
     _put_rows_innermost(graph)
@@ -84,10 +93,7 @@ def _put_rows_innermost(graph: Any) -> None:
     Their numbers stay the same. What follows them element by element, such as the sum and the activation of a block,
     follows them there, so that whole stages of a network are transposed once before and once after.
     """
-    passes, ops = import_openvino("openvino.passes"), import_openvino("openvino.opset13")
-    manager = passes.Manager()
-    manager.register_pass(passes.ConstantFolding())  # else biases are the results of nodes
-    manager.run_passes(graph)
+    ops = import_openvino("openvino.opset13")
     wide: dict[str, Any] = {}
     """Name of a node to the same value with its rows innermost."""
 
