@@ -15,6 +15,7 @@ from adafocus_jax.config import read_run_config
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.early_exit import CRITERIA
+from adafocus_jax.engine.openvino_graph import is_installed
 from adafocus_jax.train.starts import read_starts
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +126,17 @@ def test_more_crops_cost_more_and_policies_serve_predict(job, tmp_path, capsys):
     assert "leaving as early as possible by confidence already takes" in complaint(
         capsys, "predict", "--checkpoint", job / "run", "x.mp4", "--budget", "0.01"
     )
+
+
+@pytest.mark.skipif(not is_installed(), reason="needs the extra openvino")
+def test_what_another_backend_and_precision_change_is_said(job, tmp_path, capsys):
+    flags = ["--backend", "openvino", "--precision", "bfloat16", "--batch-size", "10", "--out", str(tmp_path)]
+    figures = run_command(["evaluate", "--checkpoint", str(job / "run"), *flags])
+    compared = figures["compared_to_xla"]
+    assert 0 < compared["logit_error"] < 0.1  # bfloat16 has been used, and does what the model does
+    said = re.search(r"(\d+) of 10 predictions differ, top-1 (\S+)% against (\S+)%", capsys.readouterr().out)
+    assert said.groups() == (str(compared["changed"]), f"{figures['top1']:.2f}", f"{compared['top1']:.2f}")
+    assert abs(figures["top1"] - compared["top1"]) <= 10 * compared["changed"]
 
 
 def test_predicting_a_file_agrees_with_evaluating_its_record(job, tmp_path):
