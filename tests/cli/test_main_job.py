@@ -31,6 +31,7 @@ SMALL = [
     "--config.data.resize=48",
     "--config.model.policy_hidden=8",
     "--config.model.classifier_hidden=16",
+    "--config.train.eval_pictures=1",
 ]
 
 
