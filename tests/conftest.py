@@ -4,10 +4,13 @@ import atexit
 import gc
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 # Before JAX starts, and for the processes that tests start too. Several devices, so that sharding is tested for real.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -78,3 +81,13 @@ def golden_dir() -> Path:
 def golden(golden_dir: Path) -> dict[str, np.ndarray]:
     with np.load(golden_dir / "ops.npz") as archive:
         return dict(archive)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Says how a worker of pytest-xdist died, which it does not."""
+    if error:
+        process = node.gateway._io.popen
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        print(f"\n{node.gateway.id}: {error}, status {process.poll()}")

@@ -20,6 +20,7 @@ import logging
 import os
 import shutil
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -179,6 +180,7 @@ class Claim:
         self.trial, self.attempts = trial, attempts
         self._file = trial.folder / "claim.json"
         self._token, self._count = uuid.uuid4().hex, 0
+        self._lock, self._dropped = threading.Lock(), False
         self._before = (_read(trial.folder / "spent.json") or {}).get("seconds", 0.0)
         self._began = time.monotonic()
         self._who = {
@@ -196,13 +198,16 @@ class Claim:
 
     def beat(self) -> bool:
         """Shows that its holder lives. False: somebody else has taken it over."""
-        if not self._is_mine():
-            return False
-        self._count += 1
-        with contextlib.suppress(OSError):  # a full disk: who looks from this host sees the process
-            self._write()
-            _write(self.trial.folder / "spent.json", {"seconds": self.seconds})
-        return True
+        with self._lock:  # or a heartbeat in another thread could bring back a claim that is being dropped
+            if self._dropped:
+                return True
+            if not self._is_mine():
+                return False
+            self._count += 1
+            with contextlib.suppress(OSError):  # a full disk: who looks from this host sees the process
+                self._write()
+                _write(self.trial.folder / "spent.json", {"seconds": self.seconds})
+            return True
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes the result, the last thing that a trial does."""
@@ -221,8 +226,10 @@ class Claim:
         return (_read(self._file) or {}).get("token") == self._token
 
     def _drop(self) -> None:
-        if self._is_mine():
-            self._file.unlink(missing_ok=True)
+        with self._lock:
+            self._dropped = True
+            if self._is_mine():
+                self._file.unlink(missing_ok=True)
 
     def _write(self) -> None:
         _write(self._file, {**self._who, "beat": self._count, "attempts": self.attempts})

@@ -173,6 +173,14 @@ def test_a_signal_gives_the_trial_back(make_sweep):
     assert [trial.state for trial in sweep.trials()] == ["waiting", "waiting"]
 
 
+@pytest.mark.parametrize("end", [lambda claim: claim.release(), lambda claim: claim.finish({})])
+def test_a_heartbeat_after_the_end_of_a_claim_neither_brings_it_back_nor_takes_it_for_lost(make_sweep, end):
+    claim = make_sweep(*rates(1)).claim(0, None)
+    end(claim)
+    assert claim.beat()
+    assert not (claim.trial.folder / "claim.json").exists()
+
+
 def test_a_trial_that_is_killed_again_and_again_fails(make_sweep):
     sweep = make_sweep(*rates(1))
     for _ in range(3):

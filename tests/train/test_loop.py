@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -118,15 +117,18 @@ def test_sigterm_saves_and_says_so_with_its_exit_code(toy, toy_script, uninterru
     assert_same_end(tmp_path, uninterrupted)
 
 
+def deliver(number):
+    """As Python does between two bytecodes. Real signals are for processes of their own, not for that of the tests."""
+    signal.getsignal(number)(number, None)
+
+
 def test_a_signal_during_evaluation_ends_it_and_saves(toy, uninterrupted, tmp_path):
     before = signal.getsignal(signal.SIGINT)
 
     def evaluate(variables, progress):
         progress(1)
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):  # Any thread of the process may be the one that is told.
-            progress(1)
-            time.sleep(0.01)
+        deliver(signal.SIGINT)
+        progress(1)
         raise AssertionError("evaluation went on")
 
     result = toy.run(tmp_path, eval_every=5, evaluate=evaluate)
@@ -142,7 +144,7 @@ def test_a_signal_after_a_step_looked_for_it_is_not_lost(toy, tmp_path, monkeypa
 
     def write(self, split, step, values):
         if step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+            deliver(signal.SIGTERM)
 
     monkeypatch.setattr("adafocus_jax.train.logger.MetricWriter.write", write)
     result = toy.run(tmp_path, checkpoint_every=0)
@@ -211,7 +213,7 @@ def test_resume_comes_before_initialise_and_that_before_fresh(toy, tmp_path):
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(toy, uninterrupted, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    toy.run(tmp_path, at={10: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    toy.run(tmp_path, at={10: lambda: deliver(signal.SIGTERM)})
     (tmp_path / "checkpoints" / "10" / "state" / "manifest.ocdbt").write_bytes(b"")
     toy.run(tmp_path)
     assert "checkpoint of step 10 is damaged" in caplog.text
