@@ -16,11 +16,10 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from tensorboardX.proto.summary_pb2 import Summary
 
 from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.io import write_bytes
-from adafocus_jax.train.events import EventWriter
+from adafocus_jax.train.events import EventWriter, Summary
 
 log = logging.getLogger(__name__)
 

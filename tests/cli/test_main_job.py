@@ -32,6 +32,7 @@ SMALL = [
     "--config.data.resize=48",
     "--config.model.policy_hidden=8",
     "--config.model.classifier_hidden=16",
+    "--config.train.eval_pictures=1",
 ]
 
 
@@ -42,7 +43,7 @@ def job(tmp_path_factory) -> Path:
     write_videos(out / "videos", num_train=20, num_test=10, workers=1, progress=False)
     videos = out / "videos"
     prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
-    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "0"])
     figures = run_command(train_words(out))
     assert figures["step"] == 4
     assert 0 <= figures["top1"] <= 100
@@ -215,7 +216,7 @@ def test_data_with_other_classes_is_refused(job, tmp_path, capsys):
         (few / folder.name).mkdir(parents=True)
         for video in list(folder.iterdir())[:2]:
             (few / folder.name / video.name).write_bytes(video.read_bytes())
-    run_command(["prepare", str(few), str(tmp_path / "records"), "--size", "48", "--workers", "1"])
+    run_command(["prepare", str(few), str(tmp_path / "records"), "--size", "48", "--workers", "0"])
     said = complaint(
         capsys, "evaluate", "--checkpoint", job / "run", "--data", tmp_path / "records", "--split", "train"
     )
@@ -234,7 +235,7 @@ def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
         "    if 'num_focus' in config.model:\n"
         "        config.model.update({'num_glance': 4, 'num_focus': 2, 'glance_size': 24, 'patch_size': 16})\n"
         "    config.data.resize = 48\n"
-        "    config.train.update({'steps': 2, 'batch_size': 8})\n"
+        "    config.train.update({'steps': 2, 'batch_size': 8, 'eval_pictures': 0})\n"
         "    return config\n"
     )
     data, run = ["--data", str(job / "records")], str(tmp_path / "run")

@@ -18,9 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-if __name__ == "__main__":
-    sys.modules["torch"] = None  # tensorboardX imports it where it can: a second in each of these processes
-
 import jax
 import jax.numpy as jnp
 import numpy as np
