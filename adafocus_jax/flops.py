@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -128,6 +129,7 @@ class StageCost:
         return sum(self.parts.values())
 
 
+@functools.lru_cache(maxsize=16)
 def stage_costs(model: VideoModel) -> tuple[StageCost, ...]:
     """Traces the stages of ``model`` in their order, each for one row."""
     variables = variable_shapes(model)

@@ -95,7 +95,8 @@ def writing(
         commit(partial, path, overwrite=overwrite, durable=durable)
     except OSError as error:
         if error.errno is not None:  # one of the system's: a full disk does not say of what
-            error.filename = error.filename or str(path)
+            unnamed = error.filename is None or str(error.filename) == str(partial)
+            error.filename = str(path) if unnamed else error.filename
         raise
     finally:
         _remove(partial)

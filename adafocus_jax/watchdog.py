@@ -31,9 +31,9 @@ class Watchdog:
         finally:
             self._wait = None
 
-    def expect(self, what: str) -> None:
-        """From now on, and until the next call or the end of ``waiting_for``, ``what`` is waited for."""
-        self._wait = (what, time.monotonic())
+    def expect(self, what: str | None) -> None:
+        """From now on, until the next call or the end of ``waiting_for``, ``what`` is waited for (None: nothing)."""
+        self._wait = (what, time.monotonic()) if what else None
 
     def __enter__(self) -> Watchdog:
         threading.Thread(target=self._watch, daemon=True).start()

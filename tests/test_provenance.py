@@ -1,12 +1,14 @@
 """Which code runs: told by git in a checkout, and by the launcher in a copy without git."""
 
 import io
+import os
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from adafocus_jax.errors import UserError
 from adafocus_jax.launch.bundle import make_bundle
 from adafocus_jax.provenance import PACKED, describe_code, describe_commit
 
@@ -64,3 +66,12 @@ def test_a_packed_copy_tells_what_the_checkout_told(package, tmp_path):
 def test_a_diff_out_of_all_bounds_is_not_kept(package, monkeypatch):
     monkeypatch.setattr("adafocus_jax.provenance.MAX_DIFF_BYTES", 100)
     assert describe_commit(package)["diff"].startswith("more than 100 bytes, not kept; sha256 ")
+
+
+def test_a_git_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("adafocus_jax.launch.bundle._GIT_SEC", 0.1)
+    with pytest.raises(UserError, match="git ls-files does not answer in 0 s: see whether"):
+        make_bundle(tmp_path)

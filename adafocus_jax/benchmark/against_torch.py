@@ -19,6 +19,7 @@ import numpy as np
 from adafocus_jax.allocator import OFF, keep_freed_memory
 from adafocus_jax.engine.openvino_graph import is_installed
 from adafocus_jax.errors import UserError
+from adafocus_jax.watchdog import watched
 
 RELEASE = Path("tests", "checkpoint", "torch_release")
 """The authors' model as the tests build it, in the checkout that the command is started in."""
@@ -73,7 +74,7 @@ def benchmark_against_torch(
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            _answer(processes[what])  # one after another: compiling takes all cores
+            _answer(processes[what], what)  # one after another: compiling takes all cores
         rows = []
         for count in videos:
             seconds: dict[str, list[float]] = {what: [] for what in cases}
@@ -81,7 +82,7 @@ def benchmark_against_torch(
             for number in range(rounds + 1):
                 progress(f"{count} videos, round {number} of {rounds}")
                 for what, process in processes.items():
-                    answer = _answer(process, count)
+                    answer = _answer(process, what, count)
                     logits[what] = np.array(answer["logits"])
                     seconds[what] += [answer["seconds"]] if number else []  # the first warms up
             rows += _rows(count, seconds, logits)
@@ -92,17 +93,16 @@ def benchmark_against_torch(
             process.communicate()
 
 
-def _answer(process: Any, count: int = 0) -> dict[str, Any]:
+def _answer(process: Any, what: str, count: int = 0) -> dict[str, Any]:
     """Asks for ``count`` videos; 0: waits until the process is ready."""
     with contextlib.suppress(BrokenPipeError):  # no answer comes then either
         if count:
             process.stdin.write(f"{count}\n")
             process.stdin.flush()
-    line = process.stdout.readline()
+    with watched(f"{what} to {f'predict {count} videos' if count else 'start'}"):
+        line = process.stdout.readline()
     if not line:
-        raise UserError(
-            f"a process of the comparison ended with status {process.wait()}: see what it wrote above"
-        )
+        raise UserError(f"{what} ended with status {process.wait()}: see what it wrote above")
     return dict(json.loads(line))
 
 

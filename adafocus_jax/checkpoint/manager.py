@@ -38,7 +38,7 @@ from adafocus_jax.checkpoint.read import (
     require_same_arrays,
     step_numbers,
 )
-from adafocus_jax.errors import UserError
+from adafocus_jax.errors import UserError, remedy
 from adafocus_jax.io import json_text
 from adafocus_jax.watchdog import watched
 
@@ -151,8 +151,7 @@ class Checkpoints:
         steps = self.steps
         for step in reversed(steps):
             try:
-                with watched(f"the checkpoint of step {step} to be read"):
-                    tree = read_step(self.folder / str(step))
+                tree = read_step(self.folder / str(step))
             except DamagedCheckpointError as error:
                 self._set_aside(step, error)
                 self._manager.reload()
@@ -190,8 +189,8 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             kept = f"step {self.steps[-1]}" if self.steps else "the start"
             raise UserError(
-                f"the checkpoint of step {self._saving} could not be written ({one_line(error, 400)}): free space "
-                f"and start again to resume from {kept}, which is intact"
+                f"the checkpoint of step {self._saving} could not be written ({one_line(error, 400)}): "
+                f"{remedy(error) or 'mend this'} and start again to resume from {kept}, which is intact"
             ) from error
 
     def __enter__(self) -> Checkpoints:

@@ -22,7 +22,8 @@ import tensorstore
 from flax.traverse_util import flatten_dict
 
 from adafocus_jax.checkpoint.manifest import read_listed
-from adafocus_jax.errors import UserError
+from adafocus_jax.errors import UserError, remedy
+from adafocus_jax.watchdog import watched
 
 log = logging.getLogger(__name__)
 
@@ -126,19 +127,26 @@ def read_step(step_folder: Path) -> dict[str, Any]:
 
     Raises:
       DamagedCheckpointError: something is missing, cut short or changed.
+      UserError: storage does not give it, which says nothing about what it holds.
     """
     # Orbax reads everything at once, and on damage floods the log from several threads. So check first.
     try:
-        store = {"driver": "ocdbt", "base": f"file://{(step_folder / STATE).resolve()}/"}
-        opened = tensorstore.KvStore.open(store).result()
-        keys = opened.list().result()
-        if not keys:
-            raise FileNotFoundError("its arrays are gone")
-        for key in keys:
-            opened.read(key).result()
-        with ocp.StandardCheckpointer() as checkpointer:
-            state = dict(checkpointer.restore((step_folder / STATE).resolve()))
+        with watched(f"the checkpoint {step_folder} to be read"):
+            store = {"driver": "ocdbt", "base": f"file://{(step_folder / STATE).resolve()}/"}
+            opened = tensorstore.KvStore.open(store).result()
+            keys = opened.list().result()
+            if not keys:
+                raise FileNotFoundError("its arrays are gone")
+            for key in keys:
+                opened.read(key).result()
+            with ocp.StandardCheckpointer() as checkpointer:
+                state = dict(checkpointer.restore((step_folder / STATE).resolve()))
     except Exception as error:  # Orbax and tensorstore raise whatever their formats' parsers do
+        if advice := remedy(error):
+            raise UserError(
+                f"the checkpoint {step_folder} cannot be read ({one_line(error, 400)}): {advice} and start again, or "
+                "move that folder elsewhere to use the checkpoint before it"
+            ) from error
         raise DamagedCheckpointError(one_line(error)) from error
     if int(state.pop(CHECKSUM)) != checksum(state):
         raise DamagedCheckpointError("its values differ from those that were saved")

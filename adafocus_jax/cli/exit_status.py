@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from adafocus_jax.cli.flags import in_flags
-from adafocus_jax.errors import ProcessLostError, UserError
+from adafocus_jax.errors import ProcessLostError, UserError, remedy
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -35,7 +35,8 @@ def status_of(
         return 1
     except OSError as error:  # a full disk, a folder that is not ours to read, too many open files
         path = f"{error.filename}: " if error.filename else ""
-        caught, status, message = error, 2, f"{path}{error.strerror or error} (--debug shows where)"
+        advice = f": {remedy(error)}" if remedy(error) else ""
+        caught, status, message = error, 2, f"{path}{error.strerror or error}{advice} (--debug shows where)"
     except Exception as error:
         if not _is_one_of_several():
             raise

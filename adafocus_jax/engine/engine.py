@@ -24,6 +24,7 @@ from adafocus_jax.engine.stats import EngineStats, StageStats
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost, stage_costs
 from adafocus_jax.models import VideoModel
+from adafocus_jax.watchdog import watched
 
 COMPILE_THREADS = 4
 """Programs that are compiled at once; XLA compiles outside Python's lock."""
@@ -163,7 +164,10 @@ class Engine:
         programs = [
             (b, name, size) for b in self._backends for name in self._costs for size in self.buckets[name]
         ]
-        with ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="adafocus-compile") as pool:
+        with (
+            watched(f"the compiler ({len(programs)} programs)"),
+            ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="adafocus-compile") as pool,
+        ):
             for compiled in [pool.submit(backend.compile, name, size) for backend, name, size in programs]:
                 compiled.result()
         for backend, name, size in programs:

@@ -16,14 +16,14 @@ def gather_predictions(own: Predictions) -> Predictions:
         return own
     with watched("the other processes to end their share of the evaluation"):
         counts = multihost_utils.process_allgather(np.asarray(len(own.index)))
-    # All processes have to bring arrays of one shape.
-    short = int(counts.max()) - len(own.index)
-    real = np.arange(counts.max())[None] < counts[:, None]
+        # All processes have to bring arrays of one shape.
+        short = int(counts.max()) - len(own.index)
+        real = np.arange(counts.max())[None] < counts[:, None]
 
-    def gather(array: np.ndarray) -> np.ndarray:
-        padded = np.pad(array, [(0, short)] + [(0, 0)] * (array.ndim - 1))
-        return np.asarray(multihost_utils.process_allgather(padded))[real]
+        def gather(array: np.ndarray) -> np.ndarray:
+            padded = np.pad(array, [(0, short)] + [(0, 0)] * (array.ndim - 1))
+            return np.asarray(multihost_utils.process_allgather(padded))[real]
 
-    gathered = {name: gather(array) for name, array in vars(own).items()}
+        gathered = {name: gather(array) for name, array in vars(own).items()}
     order = np.argsort(gathered["index"], kind="stable")
     return Predictions(**{name: array[order] for name, array in gathered.items()})

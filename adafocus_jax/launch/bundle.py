@@ -12,8 +12,10 @@ from pathlib import Path
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import json_text
 from adafocus_jax.provenance import PACKED, describe_commit
+from adafocus_jax.watchdog import watched
 
 MAX_BYTES = 64 * 2**20
+_GIT_SEC, _NOTICE_SEC = 300.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def make_bundle(repository: Path) -> Bundle:
     Equal trees at equal commits give equal bytes. The copy tells its commit and diff (``describe_code``) without git.
 
     Raises:
-      UserError: no repository, or more than ``MAX_BYTES``.
+      UserError: no repository, more than ``MAX_BYTES``, or git does not answer.
     """
     names = _git(repository, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     commit = _git(repository, "rev-parse", "HEAD").strip()
@@ -67,7 +69,16 @@ def make_bundle(repository: Path) -> Bundle:
 
 
 def _git(repository: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", repository, *words], capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(repository), *words]
+    try:
+        with watched(f"git {words[0]} in {repository}", _NOTICE_SEC):
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_GIT_SEC
+            )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"git {words[0]} does not answer in {error.timeout:.0f} s: see whether {repository} can be read"
+        ) from error
     if done.returncode:
         raise UserError(f"{repository} is no git repository that reads: {' '.join(done.stderr.split())}")
     return done.stdout

@@ -20,6 +20,7 @@ from adafocus_jax.errors import UserError
 from adafocus_jax.launch.commands import after_all, check_command, for_process, newest_step, workdir_of
 from adafocus_jax.launch.restarts import MAX_RESTARTS, Decision, Restarts
 from adafocus_jax.signals import collected_signals
+from adafocus_jax.watchdog import watched
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,10 @@ def _run_once(
             for process in running.values():
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                with watched(
+                    "a killed process to end"
+                ):  # not while it waits for storage that does not respond
+                    process.wait()
 
 
 def _wait(running: dict[int, subprocess.Popen[bytes]], received: list[int]) -> dict[int, int]:

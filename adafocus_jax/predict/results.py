@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import Any
 
-from adafocus_jax.errors import UserError
+from adafocus_jax.errors import UserError, remedy
 from adafocus_jax.io import StrPath
 from adafocus_jax.types import VideoPrediction
 
@@ -68,8 +68,8 @@ def json_lines(target: StrPath | None) -> Iterator[Callable[[dict[str, Any]], No
     Raises:
       UserError: the file cannot be written.
     """
-    with _opened(target) as file:
-        yield lambda entry: print(json.dumps(entry), file=file, flush=True) if file else None
+    with _opened(target) as write:
+        yield lambda entry: write(json.dumps(entry) + "\n")
 
 
 @contextlib.contextmanager
@@ -81,30 +81,47 @@ def csv_rows(target: StrPath | None, top: int = 5) -> Iterator[Callable[[dict[st
     """
     classes = [f"{kind}_{k}" for k in range(1, top + 1) for kind in ("class", "probability")]
     names = ["video", "start", "end", "exit", "gflops", *classes, "error"]
-    with _opened(target) as file:
-        if file is None:
-            yield lambda entry: None
-            return
-        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
+    with _opened(target) as write:
 
-        def write(entry: dict[str, Any]) -> None:
+        def write_row(entry: dict[str, Any]) -> None:
             for k, score in enumerate(entry.get("top", ())[:top], 1):
                 entry = entry | {f"{kind}_{k}": value for kind, value in score.items()}
-            writer.writerow(entry)
-            file.flush()
+            row = io.StringIO()
+            csv.DictWriter(row, names, extrasaction="ignore", lineterminator="\n").writerow(entry)
+            write(row.getvalue())
+
+        write_row({name: name for name in names})
+        yield write_row
+
+
+@contextlib.contextmanager
+def _opened(target: StrPath | None) -> Iterator[Callable[[str], None]]:
+    """A function that writes text, at once; what was written stays, whatever comes after."""
+    if target is None:
+        yield lambda text: None
+        return
+    if target == "-":
+        yield lambda text: print(text, end="", flush=True)
+        return
+    with contextlib.ExitStack() as stack:
+        with _names(target):
+            # Without a buffer: after a failure it would be written again when the file is closed.
+            file = stack.enter_context(open(target, "wb", buffering=0))
+
+        def write(text: str) -> None:
+            left = memoryview(text.encode())
+            with _names(target):
+                while left:
+                    left = left[file.write(left) :]
 
         yield write
 
 
 @contextlib.contextmanager
-def _opened(target: StrPath | None) -> Iterator[TextIO | None]:
-    if target is None or target == "-":
-        yield sys.stdout if target else None
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(open(target, "w", encoding="utf-8", newline=""))
-        except OSError as error:
-            raise UserError(f"cannot write results to {target}: {error.strerror}") from error
-        yield file
+def _names(target: StrPath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write results to {target}: {error.strerror}: {remedy(error) or 'give another path'}"
+        ) from error

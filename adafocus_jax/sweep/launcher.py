@@ -23,7 +23,7 @@ from adafocus_jax.sweep.objectives import Objective
 from adafocus_jax.sweep.overrides import describe
 from adafocus_jax.sweep.pruning import PRUNERS, Scores
 from adafocus_jax.sweep.trial import PRUNE_MARK, TAKEN, Run, evaluations, run_trial
-from adafocus_jax.watchdog import watched
+from adafocus_jax.watchdog import Watchdog, watched
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,8 @@ def launch(
     """
     crew = _Crew(sweep, _slots(jobs)) if run is None else _Here(sweep, run)
     watch, told, waited = Watch(stale_sec), set[int](), 0.0
-    with collected_signals() as received, contextlib.closing(crew):
+    running = crew.numbers
+    with collected_signals() as received, contextlib.closing(crew), Watchdog() as watchdog:
         while True:
             crew.reap()
             trials = sweep.trials()
@@ -107,6 +108,12 @@ def launch(
                 if not others:
                     return Finished(_count(trials))
                 waited = _say_who_runs(others, waited)
+            if running != crew.numbers:
+                running = crew.numbers
+                listed = ", ".join(map(str, sorted(running)))
+                watchdog.expect(
+                    f"trials {listed} (each writes to log.txt in its folder)" if running else None
+                )
             if crew.numbers or not ready:
                 time.sleep(poll_sec)
 

@@ -64,11 +64,11 @@ class WorkdirLock:
     def _take(self, workdir: str | os.PathLike[str]) -> None:
         for _ in range(3):  # a stale file may be replaced by another process that starts, too
             try:
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+                descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
                 self._remove_if_stale(workdir)
             else:
-                self._write()
+                self._write(descriptor)
                 return
         raise UserError(f"workdir={workdir} is in use: another process is just starting to train in it")
 
@@ -105,10 +105,13 @@ class WorkdirLock:
         except (ValueError, TypeError, FileNotFoundError):
             return {}
 
-    def _write(self) -> None:
+    def _write(self, descriptor: int | None = None) -> None:
         """Writes the owner, which is the heartbeat, too. On a full disk the owner follows with a later heartbeat."""
-        with suppress(OSError), open(self._path, "r+", encoding="utf-8") as file:
-            file.write(json.dumps(self._owner))
+        with suppress(OSError):
+            # Not opened to be truncated: whoever reads it meanwhile would find no owner.
+            descriptor = descriptor or os.open(self._path, os.O_WRONLY)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(json.dumps(self._owner))
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SEC):

@@ -1,10 +1,12 @@
 """``adafocus sweep`` with real training, in processes of its own."""
 
 import json
+from functools import partial
 
 import pytest
 
 from adafocus_jax.cli.main import main
+from adafocus_jax.watchdog import Watchdog
 
 CONFIG = """
 from adafocus_jax.config import base_config
@@ -32,7 +34,8 @@ def words(records, tmp_path) -> list[str]:
     return ["sweep", *sweep, "--sweep", f"{tmp_path / 'own.py'}:lr", "--objective", "top1,gflops"]
 
 
-def test_trials_run_as_processes_and_the_report_compares_them(words, tmp_path, capsys):
+def test_trials_run_as_processes_and_the_report_compares_them(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("adafocus_jax.sweep.launcher.Watchdog", partial(Watchdog, 0.5))
     assert main([*words, "--jobs", "2", "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["trials"] == 2
@@ -41,7 +44,9 @@ def test_trials_run_as_processes_and_the_report_compares_them(words, tmp_path, c
     sweep = tmp_path / "sweep"
     for number in ("0000", "0001"):
         assert (sweep / "trials" / number / "run" / "checkpoints" / "2").is_dir()
-    assert "optimizer.lr" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "optimizer.lr" in told.out
+    assert "still waiting for trials 0, 1 (each writes to log.txt in its folder)" in told.err
     assert main(["sweep", "report", str(sweep)]) == 0
     assert (sweep / "report.html").is_file()
     assert (

@@ -1,6 +1,13 @@
-/* LD_PRELOAD: below FAULT_DIR the FAULT_AT-th call that changes the file system fails with errno FAULT_ERRNO, as do all
- * later ones where that is ENOSPC; where it is 0, the call takes FAULT_SEC seconds. Reaches Python and C++ alike. */
+/* LD_PRELOAD: below FAULT_DIR the FAULT_AT-th call of a kind (FAULT_CALLS: "read" or "write") meets FAULT, one of
+ *
+ *   stall   it takes FAULT_SEC seconds
+ *   short   it, and all later ones, read or write half of what was asked
+ *   error   it fails with errno FAULT_ERRNO; FAULT_LATER says which later ones do, too: "none", "file" (those on the
+ *           same file, as of a bad sector) or "all" (as on a full disk)
+ *
+ * Reaches Python and C++ alike. Reading through mmap is no call, and C's own buffered files stay within the library. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,76 +20,115 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int calls;
+enum fault { NONE, FAILS, SHORT };
+
+int fault_reads, fault_writes; /* so far, for who wants to know how many there are */
+static char bad[4096];
+
+static int is(const char *name, const char *value) {
+    const char *text = getenv(name);
+    return text && strcmp(text, value) == 0;
+}
 
 static int number(const char *name) {
     const char *text = getenv(name);
     return text ? atoi(text) : 0;
 }
 
-static int within(const char *path) {
+/* What becomes of a call of a kind on a path; errno is set where it fails. */
+static enum fault meets(const char *kind, const char *path) {
     const char *folder = getenv("FAULT_DIR");
-    return folder && path && strncmp(path, folder, strlen(folder)) == 0;
+    if (!folder || !path || strncmp(path, folder, strlen(folder)) != 0) return NONE;
+    int call = __sync_add_and_fetch(*kind == 'r' ? &fault_reads : &fault_writes, 1), at = number("FAULT_AT");
+    if (!at || call < at || !is("FAULT_CALLS", kind)) return NONE;
+    if (call == at) {
+        char told[sizeof bad + 64];
+        int length = snprintf(told, sizeof told, "fault injected at %s %s\n", kind, path);
+        ssize_t (*real)(int, const void *, size_t) = dlsym(RTLD_NEXT, "write");
+        real(2, told, length);
+        snprintf(bad, sizeof bad, "%s", path);
+    }
+    if (is("FAULT", "short")) return SHORT;
+    if (is("FAULT", "stall")) {
+        if (call == at) sleep(number("FAULT_SEC"));
+        return NONE;
+    }
+    if (call > at && !is("FAULT_LATER", "all") && !(is("FAULT_LATER", "file") && strcmp(path, bad) == 0)) return NONE;
+    errno = number("FAULT_ERRNO");
+    return FAILS;
 }
 
-static int within_fd(int fd) {
+static enum fault meets_fd(const char *kind, int fd) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0) return 0;
-    path[length] = 0;
-    return within(path);
+    path[length < 0 ? 0 : length] = 0;
+    return meets(kind, path);
 }
 
-/* Whether this call fails; errno is set then. */
-static int fails(void) {
-    int call = __sync_add_and_fetch(&calls, 1), at = number("FAULT_AT"), error = number("FAULT_ERRNO");
-    if (!at || call < at || (call > at && error != ENOSPC)) return 0;
-    if (call == at) {
-        static const char told[] = "fault injected\n";
-        ssize_t (*real)(int, const void *, size_t) = dlsym(RTLD_NEXT, "write");
-        real(2, told, sizeof told - 1);
+/* A call on a descriptor, with `size` bytes to read or write. */
+#define SIZED(kind, name, parameters, arguments)                 \
+    ssize_t name parameters {                                    \
+        static ssize_t(*real) parameters;                        \
+        if (!real) real = dlsym(RTLD_NEXT, #name);               \
+        int before = errno;                                      \
+        enum fault met = meets_fd(kind, fd);                     \
+        if (met == FAILS) return -1;                             \
+        if (met == SHORT && size > 1) size /= 2;                 \
+        errno = before;                                          \
+        return real arguments;                                   \
     }
-    if (!error) {
-        sleep(number("FAULT_SEC"));
-        return 0;
+
+#define WHOLE(kind, result, name, parameters, arguments, met)    \
+    result name parameters {                                     \
+        static result(*real) parameters;                         \
+        if (!real) real = dlsym(RTLD_NEXT, #name);               \
+        int before = errno;                                      \
+        if ((met) == FAILS) return (result)-1;                   \
+        errno = before;                                          \
+        return real arguments;                                   \
     }
-    errno = error;
-    return 1;
+
+SIZED("write", write, (int fd, const void *data, size_t size), (fd, data, size))
+SIZED("write", pwrite, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at))
+SIZED("write", pwrite64, (int fd, const void *data, size_t size, off64_t at), (fd, data, size, at))
+SIZED("read", read, (int fd, void *data, size_t size), (fd, data, size))
+SIZED("read", pread, (int fd, void *data, size_t size, off_t at), (fd, data, size, at))
+SIZED("read", pread64, (int fd, void *data, size_t size, off64_t at), (fd, data, size, at))
+
+WHOLE("write", ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count), meets_fd("write", fd))
+WHOLE("write", int, fsync, (int fd), (fd), meets_fd("write", fd))
+WHOLE("write", int, fdatasync, (int fd), (fd), meets_fd("write", fd))
+WHOLE("write", int, mkdir, (const char *path, mode_t mode), (path, mode), meets("write", path))
+WHOLE("write", int, rename, (const char *from, const char *to), (from, to), meets("write", to))
+WHOLE("write", int, ftruncate, (int fd, off_t size), (fd, size), meets_fd("write", fd))
+WHOLE("write", int, ftruncate64, (int fd, off64_t size), (fd, size), meets_fd("write", fd))
+WHOLE("read", ssize_t, readv, (int fd, const struct iovec *parts, int count), (fd, parts, count), meets_fd("read", fd))
+
+DIR *opendir(const char *path) {
+    static DIR *(*real)(const char *);
+    if (!real) real = dlsym(RTLD_NEXT, "opendir");
+    int before = errno;
+    if (meets("read", path) == FAILS) return NULL;
+    errno = before;
+    return real(path);
 }
 
-#define WRAP(result, name, parameters, arguments, inside)                   \
-    result name parameters {                                                \
-        static result(*real) parameters;                                    \
-        if (!real) real = dlsym(RTLD_NEXT, #name);                          \
-        int before = errno;                                                 \
-        if ((inside) && fails()) return -1;                                 \
-        errno = before;                                                     \
-        return real arguments;                                              \
+#define OPEN(name, parameters, arguments)                                           \
+    int name parameters {                                                           \
+        static int(*real) parameters;                                               \
+        if (!real) real = dlsym(RTLD_NEXT, #name);                                  \
+        va_list rest;                                                               \
+        va_start(rest, flags);                                                      \
+        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;     \
+        va_end(rest);                                                               \
+        int before = errno;                                                         \
+        if (meets(flags & O_CREAT ? "write" : "read", path) == FAILS) return -1;    \
+        errno = before;                                                             \
+        return real arguments;                                                      \
     }
 
-WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), within_fd(fd))
-WRAP(ssize_t, pwrite, (int fd, const void *data, size_t size, off_t at), (fd, data, size, at), within_fd(fd))
-WRAP(ssize_t, pwrite64, (int fd, const void *data, size_t size, off64_t at), (fd, data, size, at), within_fd(fd))
-WRAP(ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count), within_fd(fd))
-WRAP(int, fsync, (int fd), (fd), within_fd(fd))
-WRAP(int, fdatasync, (int fd), (fd), within_fd(fd))
-WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), within(path))
-WRAP(int, rename, (const char *from, const char *to), (from, to), within(to))
-
-#define WRAP_OPEN(name)                                                     \
-    int name(const char *path, int flags, ...) {                            \
-        static int (*real)(const char *, int, ...);                         \
-        if (!real) real = dlsym(RTLD_NEXT, #name);                          \
-        va_list rest;                                                       \
-        va_start(rest, flags);                                              \
-        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
-        va_end(rest);                                                       \
-        int before = errno;                                                 \
-        if ((flags & O_CREAT) && within(path) && fails()) return -1;        \
-        errno = before;                                                     \
-        return real(path, flags, mode);                                     \
-    }
-
-WRAP_OPEN(open)
-WRAP_OPEN(open64)
+OPEN(open, (const char *path, int flags, ...), (path, flags, mode))
+OPEN(open64, (const char *path, int flags, ...), (path, flags, mode))
+OPEN(openat, (int folder, const char *path, int flags, ...), (folder, path, flags, mode))
+OPEN(openat64, (int folder, const char *path, int flags, ...), (folder, path, flags, mode))

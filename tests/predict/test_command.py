@@ -106,3 +106,9 @@ def test_standard_output_carries_json_lines_alone_and_the_glance_has_no_weights_
 def test_user_errors_are_one_line(run, capsys, words, message):
     assert predict(run, *words) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_results_that_do_not_fit_are_an_error_that_names_them(run, videos, capsys):
+    assert predict(run, videos / "kick" / "0.mp4", "--no-early-exit", "--csv", "/dev/full") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "adafocus predict: cannot write results to /dev/full: No space left on device: free space"

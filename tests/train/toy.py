@@ -286,12 +286,13 @@ def main(
     return run(workdir, at=events)
 
 
+def script(workdir, *options):
+    """The exit status of a run by its words."""
+    result = main(workdir, **dict(word.split("=", 1) for word in options))
+    return 128 + result.signal if result.signal else 0
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)
-
-    def work():
-        result = main(sys.argv[1], **dict(word.split("=", 1) for word in sys.argv[2:]))
-        return 128 + result.signal if result.signal else 0
-
-    sys.exit(status_of("toy", work))
+    sys.exit(status_of("toy", lambda: script(*sys.argv[1:])))

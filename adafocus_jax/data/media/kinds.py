@@ -130,7 +130,13 @@ def find_media(root: str | Path, search: Search) -> list[Path]:
 def _walk(root: str | Path, search: Search) -> Iterator[tuple[str, list[str]]]:
     """Every folder from ``root`` on, with its files, without hidden ones; follows links, but not in circles."""
     above = {os.fspath(root): (os.path.realpath(root), frozenset[str]())}
-    for folder, folders, files in os.walk(root, followlinks=True):
+
+    def fail(error: OSError) -> None:  # else a folder that does not read would be taken for an empty one
+        if not isinstance(error, PermissionError):
+            raise error
+        search.leave_out(os.fspath(error.filename), "folders that are not readable for this user")
+
+    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
         search.add(len(folders) + len(files))
         real, outer = above.pop(folder)
         hidden = {name for name in [*folders, *files] if is_hidden(name)}

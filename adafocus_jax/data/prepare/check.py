@@ -7,12 +7,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from adafocus_jax.data.datasets.entries import ReadOptions, check_entry
 from adafocus_jax.data.datasets.entry import Entry
 from adafocus_jax.data.media.frames import DecodeError
 from adafocus_jax.data.prepare.prepare import read_table
+from adafocus_jax.data.prepare.reading import read_video_or_fail
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import progress
 
@@ -84,8 +86,8 @@ def check(
 
 def _reason(entry: Entry, options: ReadOptions) -> str | None:
     try:
-        check_entry(entry, options)
-    except UserError:  # Not the file's fault: something is not installed.
+        read_video_or_fail(partial(check_entry, entry, options), entry.path)
+    except UserError:  # Not the file's fault: something is not installed, or storage fails.
         raise
     except DecodeError as error:
         return " ".join(str(error).split())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from adafocus_jax.data.media.video import DecodeError, mean_fps
 from adafocus_jax.data.media.worker_process import MAIN_GUARD, start_worker
 from adafocus_jax.data.prepare.manifest import Plan
 from adafocus_jax.data.prepare.place import Place
+from adafocus_jax.data.prepare.reading import read_video_or_fail
 from adafocus_jax.data.records.schema import (
     SCRATCH,
     encode_frame,
@@ -112,7 +114,8 @@ class ShardJob:
 
         Raises:
           OSError: the shard cannot be written.
-          UserError: a package that reads this kind of file is not installed, or the shard cannot be moved.
+          UserError: a package that reads this kind of file is not installed, storage does not give a video, or the
+            shard cannot be moved.
         """
         with _try_lock(self.path) as locked:
             if locked and self.receipt() is None:
@@ -129,8 +132,8 @@ class ShardJob:
             for position, entry in enumerate(self.entries):
                 yield position
                 try:
-                    frames, times_sec = self._read(entry)
-                except UserError:  # Not the file's fault: a package is not installed.
+                    frames, times_sec = read_video_or_fail(partial(self._read, entry), entry.path)
+                except UserError:  # Not the file's fault: a package is not installed, or storage fails.
                     raise
                 except DecodeError as error:
                     skipped.append((entry.name, " ".join(str(error).split())))

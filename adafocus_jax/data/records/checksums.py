@@ -10,7 +10,9 @@ from adafocus_jax.data.records.schema import CHECKSUMS, INFO_FILE
 from adafocus_jax.data.records.storage import file_checksum
 from adafocus_jax.errors import UserError
 
-METADATA = ("features.json", "labels.labels.txt", "metadata.json", INFO_FILE)
+CLASS_NAMES = "labels.labels.txt"
+"""The class names, a line each, in the file where TensorFlow Datasets keeps them."""
+METADATA = ("features.json", CLASS_NAMES, "metadata.json", INFO_FILE)
 """The files of a finished folder that are no shards, but for ``SHA256SUMS``."""
 
 

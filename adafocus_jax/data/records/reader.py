@@ -23,7 +23,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from adafocus_jax.data.media.frames import Choose, Frame, Reduce, unreduced
-from adafocus_jax.data.records.checksums import check_metadata
+from adafocus_jax.data.records.checksums import CLASS_NAMES, check_metadata
 from adafocus_jax.data.records.schema import (
     CHECKSUMS,
     SCRATCH,
@@ -206,9 +206,26 @@ def read_info(directory: Path) -> tfds.core.DatasetInfo:
         raise UserError(f"the records in {directory} {state} adafocus prepare SRC {directory}")
     check_metadata(directory)
     try:
-        return tfds.builder_from_directory(directory).info
+        info = tfds.builder_from_directory(directory).info
+        _check_names(info, directory / CLASS_NAMES)
+    except UserError:
+        raise
     except Exception as error:  # Whatever a damaged file makes the parsers say.
         raise UserError(f"the metadata in {directory} does not read, prepare anew: {error}") from error
+    return info
+
+
+def _check_names(info: tfds.core.DatasetInfo, file: Path) -> None:
+    """Raises UserError unless the classes are named as in ``file``, if it is there.
+
+    TensorFlow Datasets takes a file that storage does not give for one that is not there, of classes "0", "1", …
+    """
+    if file.exists() and "labels" in (info.features or {}):
+        names = [name.strip() for name in file.read_text(encoding="utf-8").split("\n") if name.strip()]
+        if names != getattr(getattr(info.features["labels"], "feature", None), "names", names):
+            raise UserError(
+                f"{file} could not be read a moment ago: check the disk or mount, and start again"
+            )
 
 
 def open_records(directory: str | Path, split: str) -> RecordSource:

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import pickle
 import shutil
 import subprocess
@@ -293,6 +294,15 @@ def test_damaged_metadata_are_named_and_never_believed(records, tmp_path_factory
         message = name if (name, how) != ("dataset_info.json", "remove") else "run adafocus prepare"
         with pytest.raises(UserError, match=message):
             open_records(copy, "train")
+
+
+def test_class_names_that_storage_did_not_give_to_tensorflow_datasets(records, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("tensorflow_datasets.core.features.class_label_feature._load_names_from_file", fail)
+    with pytest.raises(UserError, match=r"labels.labels.txt could not be read a moment ago"):
+        open_records(records, "train")
 
 
 def test_metadata_that_were_edited_on_purpose(copy):
