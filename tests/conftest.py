@@ -1,6 +1,7 @@
 """Strict JAX on four simulated CPU devices, one compilation cache for all processes of a run, the golden numbers."""
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -34,6 +35,9 @@ from hypothesis import settings
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# Tracing makes objects by the million, and each collection looks at all that live: a seventh of the CPU time.
+gc.set_threshold(200_000, 20, 100)
+
 # The same examples in every run, however slow the machine is.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
@@ -45,6 +49,12 @@ AS_FOR_USE = {
     "xla_cpu_use_fusion_emitters": True,
     "xla_cpu_parallel_codegen_split_count": 32,
 }
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ ORDER = (
     ("errors",),
     ("plugins", "signals", "watchdog"),
     ("types",),
-    ("io", "lazy", "allocator", "provenance"),
+    ("io", "lazy", "allocator", "provenance", "safetensors"),
     ("ops",),
     ("jaxpr_to_onnx",),
     ("models",),

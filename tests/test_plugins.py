@@ -76,7 +76,8 @@ def get_config():
     config.loss.weights.logit_norm = 0.1
     config.optimizer.update({"name": "clipped_lion", "lr": 1e-3})
     config.optimizer.arguments.b1 = 0.8
-    config.train.update({"batch_size": 8, "steps": 2, "log_every": 1, "evaluators": ("classification", "confidence")})
+    config.train.update({"batch_size": 8, "steps": 2, "log_every": 1, "eval_pictures": 0})
+    config.train.evaluators = ("classification", "confidence")
     return config
 """
 

@@ -61,7 +61,7 @@ def test_the_run_is_resumed(written):
     """By its own settings, in which those that came since have their defaults."""
     stored = written / "run" / "checkpoints" / "config.json"
     settings = complete(json.loads(stored.read_text()))
-    settings["data"]["dir"] = str(written / "records")
+    settings["data"]["dir"], settings["train"]["eval_pictures"] = str(written / "records"), 0
     figures = json.loads((written / "run" / "checkpoints" / "2" / "metrics" / "metrics").read_text())
     result = run_training(settings, written / "run")
     assert (result.step, result.metrics["top1"]) == (2, figures["top1"])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from adafocus_jax.allocator import OFF, keep_freed_memory
-from adafocus_jax.engine.openvino import is_installed
+from adafocus_jax.engine.openvino_graph import is_installed
 from adafocus_jax.errors import UserError
 from adafocus_jax.watchdog import watched
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pickle
 import re
@@ -17,6 +16,7 @@ import numpy as np
 
 from adafocus_jax.errors import UserError
 from adafocus_jax.io import StrPath, writing
+from adafocus_jax.safetensors import read_arrays
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,6 @@ CONTAINERS = ("state_dict", "model_state", "model")
 SAFETENSORS = ".safetensors"
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """What data parallelism, ``torch.compile`` and other wrappers put in front of the names of what they wrap."""
-DTYPES: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
-DTYPES |= {"I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
-"""Dtypes of safetensors by their names."""
 
 
 def read_state_dict(path: StrPath) -> dict[str, np.ndarray]:
@@ -136,21 +133,8 @@ def _to_numpy(tensor: Any) -> np.ndarray:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """A header's length (8 bytes), the header (JSON: dtype, shape and place of each tensor), then the numbers."""
-    data = path.read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    try:
-        header = json.loads(data[8:start])
-        header.pop("__metadata__", None)
-        return {name: _safetensor(memoryview(data)[start:], **entry) for name, entry in header.items()}
-    except (ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(
-            f"{path} is damaged, cut short, or no safetensors file ({reason}): fetch it again"
-        ) from error
-
-
-def _safetensor(data: memoryview, dtype: str, shape: list[int], data_offsets: tuple[int, int]) -> np.ndarray:
-    begin, end = data_offsets
-    array = np.frombuffer(data[begin:end], DTYPES[dtype]).reshape(shape)
-    return array.astype(np.float32) if dtype in ("F16", "BF16") else array
+    halves = (np.float16, jnp.bfloat16)
+    return {
+        name: array.astype(np.float32) if array.dtype in halves else array
+        for name, array in read_arrays(path).items()
+    }

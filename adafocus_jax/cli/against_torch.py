@@ -21,5 +21,5 @@ def print_against_torch() -> dict[str, Any]:
     for row in rows:
         speed = (f"{row[key]:.2f}" for key in ("times_eager", "times_channels_last"))
         table.add_row(row["what"], str(row["videos"]), f"{row['seconds']:.3f}", *speed, f"{row['error']:.1e}")
-    Console().print(table)
+    Console(width=max(Console().width, 110)).print(table)
     return {"against": "torch", "rows": rows}

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from adafocus_jax.checkpoint import FOLDER
@@ -16,7 +17,6 @@ from adafocus_jax.provenance import repeat_workdir
 from adafocus_jax.signals import ending_on_signals
 from adafocus_jax.train import TrainingDivergedError
 from adafocus_jax.train.processes import connect
-from adafocus_jax.visualize.pictures import evaluation_pictures
 
 _DESCRIPTION = """\
 Trains the model of a config file on prepared records, or on a folder of videos as it is, on all devices.
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError("no place for checkpoints and logs: give workdir=DIR")
         connect(args.coordinator, args.num_processes, args.process_id)
         settings = (read_run_config if args.from_run else load_config)(args.from_run or args.config, changes)
-        options = {"profile": args.profile, "draw": evaluation_pictures, "start_over": args.start_over}
+        options = {"profile": args.profile, "draw": _draw, "start_over": args.start_over}
         try:
             result = run_training(settings, workdir, repeats=args.from_run, **options)
         except TrainingDivergedError as error:
@@ -89,6 +89,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if result.signal is not None:
         raise SystemExit(128 + result.signal)
     return {"step": result.step, **result.metrics}
+
+
+def _draw(*found: Any) -> dict[str, np.ndarray]:
+    from adafocus_jax.visualize.pictures import evaluation_pictures  # matplotlib takes a fifth of the start
+
+    return evaluation_pictures(*found)
 
 
 def _profile(text: str) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 
 from adafocus_jax.engine.backend import Backend, XlaBackend
-from adafocus_jax.engine.openvino import PRECISIONS, OpenVinoBackend, is_installed
+from adafocus_jax.engine.openvino import OpenVinoBackend
+from adafocus_jax.engine.openvino_graph import PRECISIONS, is_installed
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import StageCost
 from adafocus_jax.jaxpr_to_onnx import UntranslatableError

@@ -2,89 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 
 from adafocus_jax.engine.backend import Fetch, pool_of
-from adafocus_jax.engine.stage_program import stage_programs
+from adafocus_jax.engine.openvino_graph import compile_onnx, import_openvino, is_installed
+from adafocus_jax.engine.stage_program import EncoderProgram, split_program, stage_programs
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import StageCost
 from adafocus_jax.jaxpr_to_onnx import to_onnx
 from adafocus_jax.models import VideoModel
 
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
-"""Name to OpenVINO's."""
-
-
-def is_installed() -> bool:
-    """Whether OpenVINO and what it is given models by are there."""
-    return all(importlib.util.find_spec(name) is not None for name in ("openvino", "onnx"))
-
-
-def compile_onnx(model: Any, rows: int, precision: str = "float32") -> Any:
-    """Compiles an ONNX model for this CPU; kept on disk where JAX keeps its programs (``jax_compilation_cache_dir``).
-
-    Args:
-      model: an ``onnx.ModelProto`` whose inputs have a free leading axis.
-      rows: length of that axis.
-      precision: a key of ``PRECISIONS``. In bfloat16, all before the first convolution or product of matrices, such as
-        the coordinates of patches, stays in float32.
-
-    Returns:
-      An ``openvino.CompiledModel``.
-    """
-    core = import_openvino().Core()
-    settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    if folder := cast(Any, jax.config).jax_compilation_cache_dir:
-        settings["CACHE_DIR"] = os.path.join(folder, "openvino")
-    graph = core.read_model(model.SerializeToString())
-    graph.reshape({value: [rows, *list(value.get_partial_shape())[1:]] for value in graph.inputs})
-    if precision != "float32":
-        _keep_float32_before_networks(graph)
-    return core.compile_model(graph, "CPU", settings)
-
-
-def import_openvino() -> Any:
-    """The package ``openvino``."""
-    # On import it would send usage data, from a process forked of this one, whose threads do not survive that. Without
-    # the package that sends, it does not.
-    sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
-    return importlib.import_module("openvino")
-
-
-def _keep_float32_before_networks(graph: Any) -> None:
-    """Makes an output of what the first convolutions and products are given: OpenVINO computes those in full precision.
-
-    In bfloat16, with 8 bits, coordinates of pixels would be off by up to half a pixel at 128, a whole one at 256.
-    """
-    rounded: set[str] = set()
-    given: dict[str, Any] = {}
-    for node in graph.get_ordered_ops():
-        sources = {value.get_node().get_friendly_name(): value for value in node.input_values()}
-        if node.get_type_name() in _NETWORK_NODES or rounded.intersection(sources):
-            rounded.add(node.get_friendly_name())
-            given |= sources
-    for name in given.keys() - rounded:
-        value = given[name]
-        plain = value.get_node().get_type_name() in ("Constant", "Parameter")
-        if not plain and value.get_element_type().get_type_name() == "f32":
-            graph.add_outputs(value)
-
-
-_NETWORK_NODES = ("Convolution", "GroupConvolution", "MatMul")
+_FRAMES_AT_ONCE = {"glance": 2, "look": 8}
+"""Frames that an encoder is given at a time: of more at 224 px, MobileNetV2's maps leave a core's cache; for fewer
+patches, ResNet-50 reads its weights too often."""
 
 
 class OpenVinoBackend:
-    """Programs of OpenVINO. State lies in NumPy tables on the host; one thread runs bucket after bucket."""
+    """Programs of OpenVINO. State lies in NumPy tables on the host; one thread runs bucket after bucket.
+
+    An encoder that sees frames one by one is given a few at a time on each core: cores neither wait for each other
+    after every layer, nor does a layer's result leave their caches before the next one reads it.
+    """
 
     def __init__(
         self,
@@ -104,17 +47,25 @@ class OpenVinoBackend:
             raise UserError("backend='openvino' needs OpenVINO: pip install 'adafocus_jax[openvino]'")
         self._precision, self._variables = precision, variables
         self._programs = stage_programs(model, costs)
-        self._graphs = {
-            name: to_onnx(program, variables, program.inputs, name=name, free_axis="rows")
-            for name, program in self._programs.items()
-        }
         shapes = {name: shape for p in self._programs.values() for name, shape in p.inputs.items()}
+        self._encoders: dict[str, EncoderProgram] = {}
+        for name, program in self._programs.items():
+            if split := split_program(program, variables):
+                self._encoders[name], self._programs[name] = split
+        self._graphs, self._encoder_graphs = (
+            {
+                name: to_onnx(program, variables, program.inputs, name=name, free_axis="rows")
+                for name, program in programs.items()
+            }
+            for programs in (self._programs, self._encoders)
+        )
         self._pools = {name: pool_of(name, costs) for cost in costs for name in cost.stage.reads}
         self._tables = {
             name: np.zeros((capacity[pool] + 1, *shapes[name].shape), shapes[name].dtype)
             for name, pool in self._pools.items()
         }
         self._compiled: dict[tuple[str, int], Any] = {}
+        self._compiled_encoders: dict[tuple[str, int], _Encoder] = {}
         self._thread = ThreadPoolExecutor(1, "openvino")
 
     def compile(self, stage: str, size: int) -> None:
@@ -125,9 +76,17 @@ class OpenVinoBackend:
         if size == 1 and program.cost.stage.rows > 1:  # a single patch reads the weights of one exit alone
             row = {n: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for n, s in program.inputs.items()}
             graph = to_onnx(program, self._variables, row, name=stage)
-        precision = self._precision if "frames" in program.inputs else "float32"
+        precision = self._precision if "frames" in program.cost.stage.inputs else "float32"
         compiled = compile_onnx(graph, size, precision)
         self._compiled[stage, size] = compiled.create_infer_request()
+        if stage in self._encoders:
+            frames = size * program.cost.stage.inputs["frames"].shape[0]
+            cores = compiled.get_property("INFERENCE_NUM_THREADS")
+            at_once = _frames_at_once(frames, cores, _FRAMES_AT_ONCE[stage])
+            encoder = compile_onnx(
+                self._encoder_graphs[stage], at_once, precision, streams=min(cores, frames // at_once)
+            )
+            self._compiled_encoders[stage, size] = _Encoder(encoder, self._encoders[stage], frames)
 
     def put(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, Any]:
         """Nothing to copy: the device is the host."""
@@ -138,13 +97,59 @@ class OpenVinoBackend:
     ) -> Fetch:
         """Starts a bucket; see ``Backend``."""
         request, program = self._compiled[stage, size], self._programs[stage]
-        rows = {name: slots[pool] for name, pool in self._pools.items()}
+        encoder = self._compiled_encoders.get((stage, size))
+        places = {name: slots[pool] for name, pool in self._pools.items()}
 
         def run() -> dict[str, np.ndarray]:
-            state = {name: self._tables[name][rows[name]] for name in program.cost.stage.reads}
-            found = request.infer({**inputs, **state}, share_inputs=True, share_outputs=True)
+            state = {name: self._tables[name][places[name]] for name in program.cost.stage.reads}
+            given = {**inputs, **state}
+            if encoder is not None:
+                encoded = encoder(inputs)
+                rows = {n: array.reshape(size, -1, *array.shape[2:]) for n, array in encoded.items()}
+                given = {n: value for n, value in (given | rows).items() if n in program.inputs}
+            found = request.infer(given, share_inputs=True, share_outputs=True)
             for output, name in program.outputs.items():
-                self._tables[name][rows[name]] = found[output]
+                self._tables[name][places[name]] = found[output]
             return {name: np.array(found[name]) for name in program.cost.outputs}
 
         return self._thread.submit(run).result
+
+
+def _frames_at_once(frames: int, cores: int, most: int) -> int:
+    """The most, up to ``most``, that share ``frames`` out evenly among the cores.
+
+    >>> [_frames_at_once(frames, 2, 8) for frames in (1, 2, 12, 16, 48)]
+    [1, 1, 6, 8, 8]
+    """
+    sizes = [size for size in range(1, min(most, frames) + 1) if frames % size == 0]
+    even = [size for size in sizes if frames // size % cores == 0]
+    return max(even, default=1)
+
+
+class _Encoder:
+    """An encoder that runs over frames, a few at a time on each stream."""
+
+    def __init__(self, compiled: Any, program: EncoderProgram, frames: int) -> None:
+        self._at_once = compiled.input(0).get_shape()[0]
+        self._outputs = {
+            name: np.empty((frames, *list(compiled.output(name).get_shape())[1:]), np.float32)
+            for name in program.outputs
+        }
+        self._inputs, self._frames = program.inputs, frames
+        self._queue = import_openvino().AsyncInferQueue(compiled)
+        self._queue.set_callback(self._keep)
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """From inputs ``[rows, frames, …]`` to outputs ``[rows · frames, 1, …]``, valid until the next call."""
+        rows = {
+            name: inputs[name].reshape(self._frames, *shape.shape) for name, shape in self._inputs.items()
+        }
+        for first in range(0, self._frames, self._at_once):
+            some = {name: array[first : first + self._at_once] for name, array in rows.items()}
+            self._queue.start_async(some, first, share_inputs=True)
+        self._queue.wait_all()
+        return self._outputs
+
+    def _keep(self, request: Any, first: int) -> None:
+        for name, array in self._outputs.items():
+            array[first : first + self._at_once] = request.get_tensor(name).data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from adafocus_jax.flops import StageCost
 from adafocus_jax.models import VideoModel
-from adafocus_jax.models.stages import Arrays
+from adafocus_jax.models.stages import Arrays, EncodeFunction
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class StageProgram:
     def __call__(self, variables: Any, inputs: Mapping[str, Any]) -> Arrays:
         """All outputs, floats in float32."""
         stage = self.cost.stage
-        given = {name: inputs[name] for name in stage.inputs}
+        given = {name: inputs[name] for name in self.inputs if name not in stage.reads}
         state = {name: inputs[name] for name in stage.reads}
         found, kept = self.model.apply(variables, given, state, method=stage.run)
         found = found | {name: kept[state_name] for name, state_name in self.outputs.items()}
@@ -48,6 +48,39 @@ def stage_programs(model: VideoModel, costs: Sequence[StageCost]) -> dict[str, S
         }
         programs[stage.name] = StageProgram(model, cost, inputs, outputs)
     return programs
+
+
+@dataclass(frozen=True)
+class EncoderProgram:
+    """``Stage.encode`` as a function of named arrays, whose rows are single frames ``[1, …]``."""
+
+    model: VideoModel
+    encode: EncodeFunction
+    inputs: Mapping[str, jax.ShapeDtypeStruct]
+    """One row of each input."""
+    outputs: tuple[str, ...] = ()
+
+    def __call__(self, variables: Any, inputs: Mapping[str, Any]) -> Arrays:
+        """All outputs, floats in float32."""
+        found: Arrays = self.model.apply(variables, dict(inputs), method=self.encode)  # type: ignore[assignment]
+        return {name: as_float32(value) for name, value in found.items()}
+
+
+def split_program(program: StageProgram, variables: Any) -> tuple[EncoderProgram, StageProgram] | None:
+    """The encoder of a stage, and the rest of the stage, which takes its outputs; None where it is not to be split."""
+    stage = program.cost.stage
+    if stage.encode is None:
+        return None
+    seen = {name: shape for name, shape in stage.inputs.items() if shape.shape}
+    frame = {name: jax.ShapeDtypeStruct((1, *s.shape[1:]), s.dtype) for name, s in seen.items()}
+    encoder = EncoderProgram(program.model, stage.encode, frame)
+    rows = {name: jax.ShapeDtypeStruct((1, *s.shape), s.dtype) for name, s in seen.items()}
+    encoded = {
+        name: jax.ShapeDtypeStruct(shape.shape[1:], shape.dtype)
+        for name, shape in jax.eval_shape(encoder, variables, rows).items()
+    }
+    rest = {name: shape for name, shape in program.inputs.items() if name not in seen}
+    return replace(encoder, outputs=tuple(encoded)), replace(program, inputs={**encoded, **rest})
 
 
 def float32_shape(shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -14,7 +14,7 @@ import numpy as np
 from adafocus_jax.errors import UserError
 from adafocus_jax.export.files import read_manifest
 from adafocus_jax.export.golden import GOLDEN
-from adafocus_jax.export.safetensors import read_arrays
+from adafocus_jax.safetensors import read_arrays
 
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}
 """Platform of an export to JAX's name of the backend."""

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from adafocus_jax.export.safetensors import write_arrays
+from adafocus_jax.safetensors import write_arrays
 
 GOLDEN = "golden-{stage}.safetensors"
 """Name of the file; arrays in it are called ``inputs/…`` and ``outputs/…``."""

@@ -18,11 +18,11 @@ from adafocus_jax.export.about import about, described
 from adafocus_jax.export.exported_model import PLATFORMS, WEIGHTS
 from adafocus_jax.export.files import require_new, write_manifest
 from adafocus_jax.export.golden import write_golden
-from adafocus_jax.export.safetensors import write_arrays
 from adafocus_jax.flops import stage_costs
 from adafocus_jax.io import write_bytes, writing
 from adafocus_jax.ops.platform import lowering_for
 from adafocus_jax.predict.loading import load_model
+from adafocus_jax.safetensors import write_arrays
 
 ROWS = (1, 8)
 

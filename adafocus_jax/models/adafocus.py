@@ -13,7 +13,7 @@ from flax import linen as nn
 from adafocus_jax.errors import UserError
 from adafocus_jax.models.draws import dropout_keys, policy_draws
 from adafocus_jax.models.heads import LinearHead
-from adafocus_jax.models.layers import BatchNorm, Dense
+from adafocus_jax.models.layers import BatchNorm, Dense, FrameFeatures
 from adafocus_jax.models.policies import SpatialPolicy, TemporalPolicy, control_actions, interpolate_actions
 from adafocus_jax.models.sizes import size_complaints
 from adafocus_jax.models.stages import Glance, GlanceExits, Policies, Stage
@@ -162,18 +162,16 @@ class AdaFocus(nn.Module):
         """The cheap part: global encoder, per-frame head, the exits along the glance. No policy runs."""
         frames, indices = self.glance_frames(batch, train, draws)
         features = self.global_encoder(frames, train)
-        keys = dropout_keys(draws, 0, train)
+        return self.classify_glance(features, indices, dropout_keys(draws, 0, train), train)
+
+    def classify_glance(
+        self, features: FrameFeatures, indices: Array | None, keys: Array | None, train: bool
+    ) -> Glance:
+        """What ``glance`` makes of the global encoder's ``features``."""
         pooled = features.pooled.astype(jnp.float32)
         global_logits = self.global_head(pooled, keys, train)
         exits = self.glance_exits(features.pooled, global_logits, keys, train)
-        return Glance(
-            memory=exits.memory,
-            features=pooled,
-            maps=features.maps,
-            exit_logits=exits.exit_logits,
-            global_logits=global_logits,
-            indices=indices,
-        )
+        return Glance(exits.memory, pooled, features.maps, exits.exit_logits, global_logits, indices)
 
     def policies(
         self, features: Array, maps: Array, train: bool = False, draws: Draws | None = None

@@ -10,12 +10,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from adafocus_jax.models.layers import FrameFeatures
 from adafocus_jax.ops.normalize import normalize_frames
 from adafocus_jax.types import Array, VideoBatch
 
 Arrays = dict[str, Array]
 StageFunction = Callable[[Any, Arrays, Arrays], tuple[Arrays, Arrays]]
 """From (module, inputs, state) to (outputs for the host, state that later stages of the same video read)."""
+EncodeFunction = Callable[[Any, Arrays], Arrays]
+"""From (module, inputs ``[B, T, …]``) to what an encoder says of each frame by itself, ``[B, T, …]``."""
 
 
 @struct.dataclass
@@ -74,6 +77,9 @@ class Stage:
     """Names of the state that it is given."""
     rows: int = 1
     """Rows that a whole video has."""
+    encode: EncodeFunction | None = None
+    """The part of ``run`` that sees each frame by itself, with those of ``inputs`` that have an axis of frames;
+    ``run`` takes its outputs in place of them. None where frames are seen together."""
 
 
 def frames_input(count: int, size: int) -> jax.ShapeDtypeStruct:
@@ -81,12 +87,17 @@ def frames_input(count: int, size: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((count, size, size, 3), jnp.uint8)
 
 
-def policy_stages(model: Any, look: Stage, glance: StageFunction | None = None) -> tuple[Stage, ...]:
+def policy_stages(
+    model: Any,
+    look: Stage,
+    glance: StageFunction | None = None,
+    encode: EncodeFunction | None = None,
+) -> tuple[Stage, ...]:
     """The stages of an ``AdaFocus``: its ``glance``, its policies for those who stay, and ``look``."""
     draw = {"draw": jax.ShapeDtypeStruct((), jnp.uint32)} if model.draws_in_evaluation else {}
     frames = {"frames": frames_input(model.num_glance, model.image_size)}
     return (
-        Stage("glance", glance or glance_stage, frames),
+        Stage("glance", glance or glance_stage, frames, encode=encode),
         Stage("choose", choose_stage, draw, ("features", "maps")),
         look,
     )
@@ -94,9 +105,19 @@ def policy_stages(model: Any, look: Stage, glance: StageFunction | None = None) 
 
 def glance_stage(model: Any, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
     """``frames [B, G, H, W, 3]`` to ``logits [B, E, K]`` of the exits along the glance."""
-    glance = model.glance(VideoBatch(frames=None, glance=inputs["frames"]))
+    found = inputs if "encoded_maps" in inputs else encode_glance(model, inputs)
+    glance = model.classify_glance(
+        FrameFeatures(found["encoded_maps"], found["encoded_pooled"]), None, None, False
+    )
     kept = {"features": glance.features, "maps": glance.maps, "memory": glance.memory}
     return {"logits": glance.exit_logits}, kept
+
+
+def encode_glance(model: Any, inputs: Arrays) -> Arrays:
+    """``frames [B, T, H, W, 3]`` to ``encoded_maps [B, T, h, w, D]`` and ``encoded_pooled [B, T, D]``."""
+    frames, _ = model.glance_frames(VideoBatch(frames=None, glance=inputs["frames"]), False, None)
+    features = model.global_encoder(frames, False)
+    return {"encoded_maps": features.maps, "encoded_pooled": features.pooled}
 
 
 def choose_stage(model: Any, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
@@ -109,6 +130,11 @@ def choose_stage(model: Any, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arr
     boxes = model.choose_boxes(policies, indices)
     weights = jax.nn.softmax(policies.frame_logits, axis=-1)
     return {"indices": indices, "boxes": boxes, "weights": weights}, {}
+
+
+def encode_patches(model: Any, inputs: Arrays) -> Arrays:
+    """Local features as of ``patch_features``, by the name ``local``."""
+    return {"local": patch_features(model, inputs)}
 
 
 def patch_features(model: Any, inputs: Arrays) -> Array:

@@ -11,9 +11,10 @@ from adafocus_jax.models.stages import (
     Arrays,
     GlanceExits,
     Stage,
+    encode_glance,
+    encode_patches,
     frames_input,
     glance_stage,
-    patch_features,
     policy_stages,
 )
 from adafocus_jax.types import Array
@@ -65,9 +66,9 @@ class UniAdaFocus(AdaFocus):
             "depth": number,
             "slot": number,
         }
-        return policy_stages(
-            self, Stage("look", _look, inputs, ("memory", "hidden"), rows=self.num_focus), _glance
-        )
+        reads = ("memory", "hidden")
+        look = Stage("look", _look, inputs, reads, rows=self.num_focus, encode=encode_patches)
+        return policy_stages(self, look, _glance, encode_glance)
 
     @classmethod
     def parameter_groups(cls, whole_frames: bool) -> dict[str, str]:
@@ -83,7 +84,8 @@ def _glance(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, 
 
 def _look(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
     """``frames [M, 1, H, W, 3]``, ``boxes [M, 1, 4]``, ``depth [M]`` in 0…F−1, ``slot [M]`` to ``logits [M, 1, K]``."""
-    z = model.classifier.hide_focus(patch_features(model, inputs)[:, 0], False)
+    found = inputs if "local" in inputs else encode_patches(model, inputs)
+    z = model.classifier.hide_focus(found["local"][:, 0], False)
     same = inputs["slot"][:, None] == inputs["slot"][None]
     so_far = jnp.maximum(state["hidden"], _maximum(z, jnp.tril(same)))
     logits = model.classifier.focus_exit(so_far, state["memory"], inputs["depth"])

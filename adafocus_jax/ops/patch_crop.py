@@ -11,7 +11,7 @@ interpolate independently. Two implementations agree in value and gradient:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import chex
 import jax
@@ -102,10 +102,13 @@ def _crop_by_gather(images: Array, rows: _Taps, columns: _Taps) -> Array:
     for row, row_weight in _corners(rows, height):
         for column, column_weight in _corners(columns, width):
             index = (row[:, :, None] * width + column[:, None, :]).reshape(n, -1)
-            corner = jax.vmap(lambda image, at: image.at[at].get(mode="promise_in_bounds"))(pixels, index)
+            corner = jax.vmap(lambda image, at: image.at[at].get(**_IN_BOUNDS))(pixels, index)
             weight = (row_weight[:, :, None] * column_weight[:, None, :]).reshape(n, -1, 1)
             patch = patch + corner.astype(jnp.float32) * weight
     return patch.astype(images.dtype)
+
+
+_IN_BOUNDS: dict[str, Any] = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
 
 
 def _corners(taps: _Taps, extent: int) -> list[tuple[Array, Array]]:

@@ -19,8 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from adafocus_jax.data.records.schema import encode_frame
 from adafocus_jax.io import write_bytes
-from adafocus_jax.train.event_file import picture, scalar
-from adafocus_jax.train.events import EventWriter
+from adafocus_jax.train.events import EventWriter, Summary
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +53,19 @@ class MetricWriter:
         if self._writes:
             self._unwritten.append(json.dumps({"step": step, "split": split, **values}) + "\n")
             self._append()
-            self._board.add(step, [scalar(f"{split}/{name}", value) for name, value in values.items()])
+            self._board.add(
+                step,
+                [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in values.items()],
+            )
 
     def images(self, split: str, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Pictures by name, RGB uint8 ``[H, W, 3]``, for TensorBoard alone."""
         if self._writes:
             for name, image in images.items():
-                encoded = encode_frame(
-                    image, quality=90
-                )  # PNGs of video frames would soon outgrow the checkpoints
-                self._board.add(step, [picture(f"{split}/{name}", image.shape, encoded)])
+                # Not tensorboardX's PNGs of video frames, which would soon outgrow the checkpoints.
+                drawn = Summary.Image(height=image.shape[0], width=image.shape[1], colorspace=3)
+                drawn.encoded_image_string = encode_frame(image, quality=90)
+                self._board.add(step, [Summary.Value(tag=f"{split}/{name}", image=drawn)])
 
     def close(self) -> None:
         """Writes what is buffered."""

@@ -227,7 +227,8 @@ def test_training_step(release, name, estimator):
     theirs = randomized(theirs, *inputs)
     model = create_model(f"{name}_tiny", num_classes=5, temporal_estimator=estimator)  # its dropout is 0
     variables, draws = convert_state_dict(arrays(theirs), model), sample_draws(jax.random.key(5), model, 2)
-    terms, gradients, statistics, out = jax.jit(partial(our_step, model))(variables, batch, draws, labels)
+    step = jax.jit(partial(our_step, model))
+    terms, gradients, statistics, out = jax.device_get(step(variables, batch, draws, labels))
     expected = their_step(release, theirs, inputs, draws, labels, model)
     compare(out, expected[3], 1e-4)
     assert error(out.random.exit_logits, expected[3].exit_logits[1].detach()) < 1e-4

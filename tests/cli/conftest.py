@@ -15,5 +15,5 @@ def records(tmp_path_factory) -> Path:
     write_videos(out / "videos", num_train=10, num_test=10, workers=1, progress=False)
     videos = out / "videos"
     prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
-    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "0"])
     return out / "records"

@@ -15,6 +15,7 @@ from adafocus_jax.config import read_run_config
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.videos import write_videos
 from adafocus_jax.early_exit import CRITERIA
+from adafocus_jax.engine.openvino_graph import is_installed
 from adafocus_jax.train.starts import read_starts
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,7 @@ SMALL = [
     "--config.data.resize=48",
     "--config.model.policy_hidden=8",
     "--config.model.classifier_hidden=16",
+    "--config.train.eval_pictures=1",
 ]
 
 
@@ -41,7 +43,7 @@ def job(tmp_path_factory) -> Path:
     write_videos(out / "videos", num_train=20, num_test=10, workers=1, progress=False)
     videos = out / "videos"
     prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
-    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "0"])
     figures = run_command(train_words(out))
     assert figures["step"] == 4
     assert 0 <= figures["top1"] <= 100
@@ -127,6 +129,17 @@ def test_more_crops_cost_more_and_policies_serve_predict(job, tmp_path, capsys):
     )
 
 
+@pytest.mark.skipif(not is_installed(), reason="needs the extra openvino")
+def test_what_another_backend_and_precision_change_is_said(job, tmp_path, capsys):
+    flags = ["--backend", "openvino", "--precision", "bfloat16", "--batch-size", "10", "--out", str(tmp_path)]
+    figures = run_command(["evaluate", "--checkpoint", str(job / "run"), *flags])
+    compared = figures["compared_to_xla"]
+    assert 0 < compared["logit_error"] < 0.1  # bfloat16 has been used, and does what the model does
+    said = re.search(r"(\d+) of 10 predictions differ, top-1 (\S+)% against (\S+)%", capsys.readouterr().out)
+    assert said.groups() == (str(compared["changed"]), f"{figures['top1']:.2f}", f"{compared['top1']:.2f}")
+    assert abs(figures["top1"] - compared["top1"]) <= 10 * compared["changed"]
+
+
 def test_predicting_a_file_agrees_with_evaluating_its_record(job, tmp_path):
     """The same video from mp4 and from records: JPEG changes pixels a little, and so the boxes."""
     run_command(["evaluate", "--checkpoint", str(job / "run"), "--out", str(tmp_path)])
@@ -203,7 +216,7 @@ def test_data_with_other_classes_is_refused(job, tmp_path, capsys):
         (few / folder.name).mkdir(parents=True)
         for video in list(folder.iterdir())[:2]:
             (few / folder.name / video.name).write_bytes(video.read_bytes())
-    run_command(["prepare", str(few), str(tmp_path / "records"), "--size", "48", "--workers", "1"])
+    run_command(["prepare", str(few), str(tmp_path / "records"), "--size", "48", "--workers", "0"])
     said = complaint(
         capsys, "evaluate", "--checkpoint", job / "run", "--data", tmp_path / "records", "--split", "train"
     )
@@ -222,7 +235,7 @@ def test_the_other_kinds_of_model_go_the_same_way(job, tmp_path, model, exits):
         "    if 'num_focus' in config.model:\n"
         "        config.model.update({'num_glance': 4, 'num_focus': 2, 'glance_size': 24, 'patch_size': 16})\n"
         "    config.data.resize = 48\n"
-        "    config.train.update({'steps': 2, 'batch_size': 8})\n"
+        "    config.train.update({'steps': 2, 'batch_size': 8, 'eval_pictures': 0})\n"
         "    return config\n"
     )
     data, run = ["--data", str(job / "records")], str(tmp_path / "run")

@@ -2,35 +2,36 @@
 
 import json
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from adafocus_jax.cli.main import main
 from adafocus_jax.watchdog import Watchdog
 
-CONFIG = str(Path(__file__).parents[2] / "configs" / "demo.py")
+CONFIG = """
+from adafocus_jax.config import base_config
+
+
+def get_config():
+    config = base_config("tsm_tiny")
+    config.model.update({"image_size": 24, "num_candidates": 2})
+    config.data.resize = 24
+    config.train.update({"steps": 2, "batch_size": 4, "eval_pictures": 0})
+    return config
+"""
 SWEEP = """
 def sweep_lr():
     yield {"optimizer.lr": 0.01}
     yield {"optimizer.lr": 0.02}
 """
-SMALL = [
-    "--config.train.steps=2",
-    "--config.train.batch_size=4",
-    "--config.data.resize=48",
-    "--config.model.image_size=48",
-    "--config.model.num_candidates=4",
-    "--config.model.num_glance=2",
-    "--config.model.num_focus=2",
-]
 
 
 @pytest.fixture
 def words(records, tmp_path) -> list[str]:
+    (tmp_path / "config.py").write_text(CONFIG)
     (tmp_path / "own.py").write_text(SWEEP)
-    sweep = [str(tmp_path / "sweep"), "--config", CONFIG, "--data", str(records)]
-    return ["sweep", *sweep, "--sweep", f"{tmp_path / 'own.py'}:lr", "--objective", "top1,gflops", *SMALL]
+    sweep = [str(tmp_path / "sweep"), "--config", str(tmp_path / "config.py"), "--data", str(records)]
+    return ["sweep", *sweep, "--sweep", f"{tmp_path / 'own.py'}:lr", "--objective", "top1,gflops"]
 
 
 def test_trials_run_as_processes_and_the_report_compares_them(words, tmp_path, capsys, monkeypatch):

@@ -27,6 +27,7 @@ SMALL = [
     "--config.data.resize=48",
     "--config.train.batch_size=8",
     "--config.train.log_every=1",
+    "--config.train.eval_pictures=0",
 ]
 
 

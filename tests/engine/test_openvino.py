@@ -8,7 +8,7 @@ import pytest
 
 from adafocus_jax.benchmark.inference import random_variables
 from adafocus_jax.engine import Engine
-from adafocus_jax.engine.openvino import compile_onnx, is_installed
+from adafocus_jax.engine.openvino_graph import compile_onnx, is_installed
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.by_engine import engine_predict_function
 from adafocus_jax.jaxpr_to_onnx import to_onnx
@@ -93,6 +93,34 @@ def test_coordinates_are_not_rounded_in_bfloat16():
     values[np.arange(4), at.astype(int)] = 1
     found = compile_onnx(model, 4, "bfloat16")({"at": at, "row": values})
     np.testing.assert_array_equal(found["y"], 1)
+
+
+@needs_openvino
+def test_narrow_maps_are_convolved_with_rows_innermost():
+    def block(weights, inputs):
+        """Two convolutions, one of stride 2, with a sum and activations around them."""
+        numbers = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(inputs["x"], weights["a"], (2, 2), "SAME", dimension_numbers=numbers)
+        x = jax.nn.relu(x + weights["bias"])
+        y = jax.lax.conv_general_dilated(x, weights["b"], (1, 1), "SAME", dimension_numbers=numbers)
+        return {"y": jax.nn.relu6(x + y).sum(axis=(1, 2))}
+
+    random = np.random.default_rng(0)
+    shapes = {"a": (3, 3, 2, 8), "b": (3, 3, 8, 8), "bias": (1, 1, 1, 8)}
+    weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model = to_onnx(block, weights, {"x": jax.ShapeDtypeStruct((6, 6, 2), np.float32)}, free_axis="rows")
+    x = random.normal(size=(5, 6, 6, 2)).astype(np.float32)
+    compiled = compile_onnx(model, 5)
+    np.testing.assert_allclose(compiled({"x": x})["y"], block(weights, {"x": x})["y"], rtol=1e-5)
+    nodes = compiled.get_runtime_model().get_ordered_ops()
+    kinds = [node.get_rt_info()["layerType"].astype(str) for node in nodes]
+    assert kinds.count("Convolution") == 2
+    assert sum(name.endswith("/rows_innermost") for name in map(_name, nodes)) > 0
+    assert kinds.count("Transpose") <= 2  # before and after both
+
+
+def _name(node):
+    return node.get_friendly_name()
 
 
 @needs_openvino

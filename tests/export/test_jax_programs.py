@@ -12,7 +12,7 @@ from adafocus_jax.cli.main import main
 from adafocus_jax.errors import UserError
 from adafocus_jax.export import load
 from adafocus_jax.export.files import MANIFEST
-from adafocus_jax.export.safetensors import read_arrays, write_arrays
+from adafocus_jax.safetensors import read_arrays, write_arrays
 from tests.export.conftest import CLASSES, error
 
 ALONE = """

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from adafocus_jax.cli.main import main
-from adafocus_jax.engine.openvino import is_installed
+from adafocus_jax.engine.openvino_graph import is_installed
 from adafocus_jax.errors import UserError
 from adafocus_jax.export import export_onnx, read_manifest
-from adafocus_jax.export.safetensors import read_arrays
 from adafocus_jax.jaxpr_to_onnx import OPSET
+from adafocus_jax.safetensors import read_arrays
 from tests.export.conftest import CLASSES, error
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -27,7 +27,7 @@ def load(path, library):
         return lambda values: dict(zip(names, session.run(None, {n: values[n] for n in wanted}), strict=True))
     if not is_installed():
         pytest.skip("needs OpenVINO")
-    from adafocus_jax.engine.openvino import import_openvino
+    from adafocus_jax.engine.openvino_graph import import_openvino
 
     core = import_openvino().Core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -16,6 +16,7 @@ SMALL = {
     "train.steps": 1,
     "train.batch_size": 4,
     "train.log_every": 1,
+    "train.eval_pictures": 0,
     "data.resize": 48,
     "model.image_size": 48,
     "model.num_candidates": 4,
@@ -32,7 +33,7 @@ def sweep(tmp_path_factory) -> Path:
     write_videos(out / "videos", num_train=10, num_test=10, workers=1, progress=False)
     videos = out / "videos"
     prepare = ["prepare", str(videos / "train"), str(out / "records"), "--val-src", str(videos / "test")]
-    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+    run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "0"])
     (out / "own.py").write_text("def sweep_lr():\n    yield {'optimizer.lr': 0.01}\n")
     words = ["sweep", str(out / "sweep"), "--config", CONFIG, "--data", str(out / "records")]
     words += ["--sweep", f"{out / 'own.py'}:lr", "--jobs", "0"]

@@ -72,7 +72,7 @@ def finished(tmp_path, run) -> Path:
     workdir = Path(run.words[2])
     assert (workdir / "checkpoints" / STEPS).is_dir()
     assert not (workdir / "twice").exists(), "two trainers ran at once"
-    assert not list((tmp_path / "cloud").glob("*.json")), "a slice is left, and costs"
+    assert not list((tmp_path / "cloud").glob("*.states")), "a slice is left, and costs"
     return workdir
 
 
@@ -139,7 +139,7 @@ def test_a_user_error_stops_and_names_worker_and_line(cloud, tmp_path, bundle, w
     assert watch(run) == code
     assert "worker 1" in caplog.text
     assert "fault at step 3" in caplog.text
-    assert not list(cloud.glob("*.json"))
+    assert not list(cloud.glob("*.states"))
 
 
 def test_failures_without_progress_are_limited(cloud, tmp_path, bundle, workers, caplog):

@@ -74,7 +74,9 @@ def test_bfloat16_looks_at_the_same_places_and_learns_the_same():
     blocks = (*shape[:2], shape[2] // 4, shape[3] // 4, 3)
     frames = np.random.default_rng(0).integers(0, 256, blocks, dtype=np.uint8)
     frames = frames.repeat(4, axis=2).repeat(4, axis=3)
-    results = [jax.jit(training(model))(variables, VideoBatch(frames=frames)) for model in models]
+    results = [
+        jax.device_get(jax.jit(training(model))(variables, VideoBatch(frames=frames))) for model in models
+    ]
     ((_, (exact, _, out)), grads), ((_, (rounded, _, out_)), grads_) = results
     np.testing.assert_array_equal(out_.frame_indices, out.frame_indices)
     np.testing.assert_allclose(out_.boxes, out.boxes, atol=0.5)
@@ -85,7 +87,7 @@ def test_bfloat16_looks_at_the_same_places_and_learns_the_same():
 
 
 def cosine(one, other):
-    a, b = (np.asarray(jax.flatten_util.ravel_pytree(tree)[0]) for tree in (one, other))
+    a, b = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)]) for tree in (one, other))
     return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
 
 

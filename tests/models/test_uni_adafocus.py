@@ -32,7 +32,7 @@ def small_model(**arguments):
 
 @pytest.fixture(scope="module")
 def variables():
-    return init_variables(small_model(), jax.random.key(0))
+    return jax.device_get(init_variables(small_model(), jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +122,15 @@ def test_bfloat16_is_close_and_logits_stay_float32(variables, frames):
 @pytest.mark.parametrize("estimator", ["exact", "monte_carlo", "straight_through"])
 def test_training_runs_both_passes_and_reaches_every_parameter(variables, frames, estimator):
     model = small_model(temporal_estimator=estimator)
-    gradient, (out, updates) = step(model, variables, frames, sample_draws(jax.random.key(1), model, 2))
+    draws = sample_draws(jax.random.key(1), model, 2)
+    gradient, (out, updates) = jax.device_get(step(model, variables, frames, draws))
     for group, leaves in gradient.items():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(leaves)), group
-        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(leaves)) > 0, group
+        assert any(leaf.any() for leaf in jax.tree.leaves(leaves)), group
     np.testing.assert_array_equal(out.logits, out.policy.exit_logits[:, -1])
     np.testing.assert_allclose(out.random.boxes[..., 2:], 16, atol=1e-4)
     assert (out.temporal_logits is None) == (estimator == "straight_through")
-    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), updates["batch_stats"], variables["batch_stats"])
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), updates["batch_stats"], variables["batch_stats"])
     assert all(jax.tree.leaves(moved))
 
 
@@ -154,10 +155,10 @@ def test_gradients_stop_where_the_method_says(variables, frames, estimator):
     learning = {
         name: {
             group
-            for group, leaves in gradient(variables["params"], weights).items()
+            for group, leaves in jax.device_get(gradient(variables["params"], weights)).items()
             if any(map(np.any, jax.tree.leaves(leaves)))
         }
-        for name, weights in zip(names, jnp.eye(len(names)), strict=True)
+        for name, weights in zip(names, np.eye(len(names), dtype=np.float32), strict=True)
     }
     by_proxy = estimator == "proxy"
     exits = {"global_encoder", "local_encoder", "classifier"}

@@ -30,11 +30,11 @@ def test_one_exit_trains_encoder_and_classifier(name):
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
-    (total, out), gradient = step(variables["params"])
+    (total, out), gradient = jax.device_get(step(variables["params"]))
     assert float(total) == pytest.approx(float(cross_entropy(out.logits, labels).mean()), rel=1e-5)
     assert gradient.keys() == {"encoder", "classifier"}
     for group in gradient.values():
-        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(group)) > 0
+        assert any(leaf.any() for leaf in jax.tree.leaves(group))
     assert out.exit_logits.shape == (2, 1, 5)
     np.testing.assert_array_equal(out.boxes[0, 0], [0, 0, 32, 32])
     np.testing.assert_array_equal(out.frame_indices[1], [0, 1, 2, 3])

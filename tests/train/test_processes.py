@@ -35,7 +35,7 @@ def records(tmp_path_factory):
     prepare = ["prepare", str(out / "videos" / "train"), url, "--shards", str(SHARDS)]
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(out))
-        run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "1"])
+        run_command([*prepare, "--size", "48", "--fps", "0", "--workers", "0"])
     size = sum(path.stat().st_size for path in (out / "records").glob("*array_record*")) / SHARDS
     return f"records={url}", f"cache={4.01 * size / 0.45 / 1e9}"
 
