@@ -104,8 +104,9 @@ def _hints(glance: float, outcome: Outcome) -> Iterator[str]:
         shares = ", ".join(f"{colour} {share:.0%}" for colour, share in left_out.items())
         yield (
             "the temporal policy does not look for every colour; chosen frames that hold the figure, by its colour: "
-            f"{shares} (uniform frames {uniform:.0%}): it has settled before the glance knew them, so raise "
-            "optimizer.groups.temporal_policy.delay_frac or lower its factor"
+            f"{shares} (uniform frames {uniform:.0%}): the glance tells them by the absence of the others, or the "
+            "policy has settled before the glance knew them; try another seed, a higher "
+            "optimizer.groups.temporal_policy.delay_frac or a lower factor"
         )
     if score.learned.figure_covered < 2 * score.random.figure_covered:
         yield (
