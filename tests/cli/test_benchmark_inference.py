@@ -101,4 +101,4 @@ def test_ours_stand_beside_the_authors_at_their_kinder_malloc(predicting, tmp_pa
 def test_a_process_of_the_comparison_that_ends_is_one_line(predicting, capsys):
     predicting(dict(list(ANSWERS.items())[:4]))  # ours does not start
     assert main(["benchmark", "inference", "--against", "torch"]) == 2
-    assert "a process of the comparison ended with status 1" in capsys.readouterr().err
+    assert "ours, xla float32 ended with status 1" in capsys.readouterr().err
