@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -202,8 +202,7 @@ def evaluated(folder: Path) -> Any:
 
 def predict_words(folder: Path) -> list[Any]:
     out = ["--jsonl", folder / "out.jsonl", "--csv", folder / "out.csv", "--json", folder / "out.json"]
-    words = ["predict", "--checkpoint", folder / "run", folder / "videos" / "train"]
-    return [*words, "--backend", "xla", *out]  # OpenVINO's sums depend on the neighbours in a bucket
+    return ["predict", "--checkpoint", folder / "run", folder / "videos" / "train", *out]
 
 
 def predicted(folder: Path) -> Any:
@@ -212,7 +211,15 @@ def predicted(folder: Path) -> Any:
     with open(folder / "out.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     own = [{**entry, "ms": None, "video": Path(entry["video"]).name} for entry in lines]
-    return own, [{**row, "video": Path(row["video"]).name} for row in rows]
+    return own, [
+        {key: _number(text) for key, text in row.items()} | {"video": Path(row["video"]).name} for row in rows
+    ]
+
+
+def _number(text: str) -> float | str:
+    with suppress(ValueError):
+        return float(text)
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -234,13 +241,14 @@ def whole(jobs, tmp_path_factory):
 def check(name, fault, place, run, jobs, whole, tmp_path) -> None:
     """Has a job meet a fault at ``place`` of its calls, from 0 to 1, and starts it again."""
     job, folder = jobs[name], jobs[name].folder(tmp_path / "here")
+    rtol = 1e-5 if name.startswith("predict") else 0  # videos that come late meet buckets of another size
     expected, calls = whole(name, run)
     ended = run(
         job.words(folder), folder / job.below, fault, 1 + int(place * calls[FAULTS[fault]["FAULT_CALLS"]])
     )
     print(ended.status, ended.errors)
     if ended.status == 0:
-        assert_same(job.result(folder), expected)
+        assert_same(job.result(folder), expected, rtol)
     elif ended.status == 1:  # one of several videos failed, and is named
         assert name.startswith("predict")
         assert "not a readable video: Input/output error" in ended.errors
@@ -252,11 +260,17 @@ def check(name, fault, place, run, jobs, whole, tmp_path) -> None:
         return
     again = run(job.words(folder), folder)
     assert again.status == 0, again.errors
-    assert_same(job.result(folder), expected)
+    assert_same(job.result(folder), expected, rtol)
 
 
-def assert_same(found: Any, expected: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+def assert_same(found: Any, expected: Any, rtol: float) -> None:
+    def check_leaf(one: Any, other: Any) -> None:
+        if rtol and isinstance(one, float):
+            np.testing.assert_allclose(one, other, rtol=rtol)
+        else:
+            np.testing.assert_array_equal(one, other)
+
+    jax.tree.map(check_leaf, found, expected)
 
 
 @pytest.mark.parametrize(
