@@ -49,7 +49,7 @@ class DemoTask:
     """Grey striped discs in every frame; they carry no class."""
     period_px: float = 4.0
     """Bright and dark stripe together."""
-    stripe_contrast: float = 0.35
+    stripe_contrast: float = 0.42
     """Brightness goes from (1 − contrast) to (1 + contrast) times the colour's."""
     speed_px: float = 2.0
     """Way of a disc from one frame to the next."""
@@ -66,13 +66,17 @@ class DemoTask:
     crf: float = 23
     """Quality of the encoding; see ``visualize.files.write_mp4``."""
     colours: tuple[tuple[str, tuple[float, float, float]], ...] = (
-        ("blue", (0.15, 0.35, 0.85)),
-        ("green", (0.15, 0.70, 0.25)),
-        ("purple", (0.65, 0.20, 0.75)),
-        ("red", (0.80, 0.15, 0.15)),
-        ("yellow", (0.80, 0.70, 0.10)),
+        ("blue", (0.05, 0.40, 0.95)),
+        ("green", (0.10, 0.78, 0.15)),
+        ("purple", (0.78, 0.15, 0.88)),
+        ("red", (0.92, 0.12, 0.10)),
+        ("yellow", (0.90, 0.80, 0.05)),
     )
-    """Names and RGB values in 0…1, names in alphabetical order."""
+    """Names and RGB values in 0…1, names in alphabetical order.
+
+    Far from grey: a glance that learns one of them late may name it by the absence of the others, and its frames are
+    never found. None too dark, for the codec keeps stripes in brightness alone.
+    """
     directions: tuple[str, str] = ("horizontal", "vertical")
     """Names of the two stripe directions, in alphabetical order. Mirroring keeps both."""
 
