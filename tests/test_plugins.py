@@ -2,16 +2,19 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import chex
 import cv2
 import numpy as np
 import pytest
 
 from adafocus_jax.checkpoint import load_checkpoint
+from adafocus_jax.checkpoint.torch_files import read_state_dict
 from adafocus_jax.cli.main import main, run_command
 from adafocus_jax.errors import UserError
 from adafocus_jax.evaluate.evaluators import EVALUATORS
@@ -30,6 +33,7 @@ import optax
 from flax import linen as nn
 
 from adafocus_jax import register_evaluator, register_loss_term, register_optimizer
+from adafocus_jax.checkpoint import CONV, LINEAR, Names, Rule, register_names
 from adafocus_jax.models import register_encoder, register_head
 from adafocus_jax.models.heads import LinearHead
 from adafocus_jax.models.layers import Conv, pool_frames
@@ -60,6 +64,8 @@ class CosineHead(LinearHead):
 
 register_encoder("patches", Patches)
 register_head("cosine", CosineHead)
+register_names(Patches, lambda patches: (Names((Rule("projection", "embed", CONV),)),))
+register_names(CosineHead, lambda head: (Names((Rule("cosine", "linear", LINEAR),)),))
 register_loss_term("logit_norm", lambda out, labels: jnp.square(out.logits).mean(axis=-1))
 register_optimizer("clipped_lion", lambda learning_rate, weight_decay, b1=0.9: optax.chain(
     optax.clip(1.0), optax.lion(learning_rate, b1, weight_decay=weight_decay)))
@@ -158,6 +164,27 @@ def test_report(fresh, tmp_path):
 def test_cost_by_the_config_file(fresh):
     figures = run_command(["cost", "--config", str(fresh / "config.py")])
     assert figures["model"]["encoder"] == "patches"
+
+
+def test_plan_counts_the_training_step_by_the_config_file(fresh, tmp_path):
+    config = shutil.copy(
+        fresh / "config.py", tmp_path / "jester.py"
+    )  # the hours are those of a known data set
+    words = ["--peak-share", "0.1", "--machines", "v5e-4"]
+    (row,) = run_command(["plan", "--config", str(config), *words])["rows"]
+    assert row["name"] == "jester"
+
+
+def test_convert_goes_by_the_names_of_the_plugin(fresh, tmp_path, monkeypatch):
+    theirs, back = str(tmp_path / "theirs.pth"), tmp_path / "back"
+    run_command(["convert", str(fresh / "mine"), theirs, "--to-torch"])
+    assert {"projection.weight", "cosine.weight"} <= read_state_dict(theirs).keys()
+    monkeypatch.setenv(VARIABLE, "adafocus_test_plugin")
+    words = ["encoder=patches", "head=cosine", "num_candidates=2", "image_size=16"]
+    words = [word for pair in words for word in ("--set", pair)]
+    run_command(["convert", theirs, str(back), "--model", "tsm_tiny", "--num-classes", "10", *words])
+    mine, again = load_checkpoint(fresh / "mine"), load_checkpoint(back)
+    chex.assert_trees_all_equal(again.variables["params"], mine.variables["params"])
 
 
 def test_a_plugin_that_is_gone_is_one_line_that_names_it(fresh, monkeypatch, capsys):

@@ -82,7 +82,7 @@ def convert_state_dict(
     if ignored := [name for name in best.ignored if name not in taken]:
         log.info("ignored, as this model has no use for them: %s", _first_few(ignored))
     arrays = {path: place.read(tensors) for path, place in {**best.places, **heads}.items()}
-    return unflatten_dict(arrays, sep="/")
+    return {"batch_stats": {}, **unflatten_dict(arrays, sep="/")}  # a model without norms has none
 
 
 def to_state_dict(variables: Mapping[str, Any], model: nn.Module) -> dict[str, np.ndarray]:

@@ -66,7 +66,8 @@ def from_pytorch(
     variables = convert_state_dict(state_dict, made, part)
     if part:
         rest = loaded.variables if loaded else _initial_variables(made, config["seed"])
-        variables = unflatten_dict(flatten_dict(dict(rest)) | flatten_dict(variables))
+        merged = flatten_dict(dict(rest)) | flatten_dict(variables)
+        variables = {"batch_stats": {}, **unflatten_dict(merged)}
     with writing(out) as partial, Checkpoints(partial / FOLDER, config) as checkpoints:
         checkpoints.save(0, {"step": np.zeros((), np.int32), **variables})
     return _summary(config, variables)
