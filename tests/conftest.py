@@ -84,6 +84,12 @@ def golden(golden_dir: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, which otherwise stand idle while tests wait for processes, files and time."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Says how a worker of pytest-xdist died, which it does not."""
     if error:
