@@ -45,6 +45,21 @@ def test_records_have_times_from_their_rate(written):
         np.testing.assert_allclose([frame.time_sec for frame in video.read(range)], times_sec)
 
 
+def test_two_threads_may_meet_their_first_old_record_at_once(written, monkeypatch):
+    videos = open_records(written / "records", "train")
+    features = videos._features
+    parse = type(features).deserialize_example_np
+
+    def overtaken(self, record):
+        if self is features:
+            monkeypatch.undo()
+            videos[1]  # As another thread reads it, in the middle of this one's attempt.
+        return parse(self, record)
+
+    monkeypatch.setattr(type(features), "deserialize_example_np", overtaken)
+    assert [videos[0].labels, videos[1].labels] == [(4,), (6,)]
+
+
 def test_the_checkpoint_predicts_what_it_did(written, tmp_path):
     words = ["--checkpoint", str(written / "run"), "--data", str(written / "records"), "--out", str(tmp_path)]
     run_command(["evaluate", *words])

@@ -176,10 +176,11 @@ class RecordSource:
         return Record(frames, labels, name, fps, where, times_sec if len(times_sec) else None)
 
     def _parse(self, record: bytes) -> dict[str, Any]:
+        features = self._features  # Another thread may meet an old record first, and change it.
         try:
-            return self._features.deserialize_example_np(record)
+            return features.deserialize_example_np(record)
         except ValueError:
-            if "times_sec" not in self._features:
+            if "times_sec" not in features:
                 raise
         old = record_features(self.classes, times=False)
         fields = old.deserialize_example_np(record)
