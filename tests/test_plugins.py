@@ -167,9 +167,8 @@ def test_cost_by_the_config_file(fresh):
 
 
 def test_plan_counts_the_training_step_by_the_config_file(fresh, tmp_path):
-    config = shutil.copy(
-        fresh / "config.py", tmp_path / "jester.py"
-    )  # the hours are those of a known data set
+    config = tmp_path / "jester.py"  # a data set whose number of videos is known
+    shutil.copy(fresh / "config.py", config)
     words = ["--peak-share", "0.1", "--machines", "v5e-4"]
     (row,) = run_command(["plan", "--config", str(config), *words])["rows"]
     assert row["name"] == "jester"

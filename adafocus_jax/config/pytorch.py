@@ -66,8 +66,9 @@ def from_pytorch(
     variables = convert_state_dict(state_dict, made, part)
     if part:
         rest = loaded.variables if loaded else _initial_variables(made, config["seed"])
-        merged = flatten_dict(dict(rest)) | flatten_dict(variables)
-        variables = {"batch_stats": {}, **unflatten_dict(merged)}
+        # Empty nodes are the statistics of a model without norms.
+        rest = flatten_dict(dict(rest), keep_empty_nodes=True)
+        variables = unflatten_dict(rest | flatten_dict(variables))
     with writing(out) as partial, Checkpoints(partial / FOLDER, config) as checkpoints:
         checkpoints.save(0, {"step": np.zeros((), np.int32), **variables})
     return _summary(config, variables)

@@ -107,8 +107,8 @@ def straight_through_gate(weights: Array, indices: Array, num_candidates: int) -
     Multiply the local feature of draw k by it: a frame whose feature lowers the loss when it grows pulls weight
     to itself. Costs nothing.
 
-    From scratch on ``adafocus demo`` (no KL term, policies frozen for 35% of the steps, seeds 0, 1, 3, 7) 70–83% of the
-    chosen frames hold the figure, where uniform frames do in 26% and ``temporal_estimator="exact"`` in 82–85%: it may
+    From scratch on ``adafocus demo`` (no KL term, policies frozen for 35% of the steps, seeds 0 and 1) 73 and 82% of
+    the chosen frames hold the figure, where uniform frames do in 26% and ``temporal_estimator="exact"`` in 87%: it may
     leave out one of the five colours, as the glance learns them later without the temporal loss.
 
     Returns:
@@ -125,8 +125,9 @@ def straight_through_pixels(patches: Array, next_patches: Array, positions: Arra
     ``∂x_k/∂τ_k = next_patches_k − patches_k``, the patch cut by the same box from the following frame. The cut
     of ``next_patches`` is used by the backward pass alone; under jit it is never computed forward-only.
 
-    From scratch on ``adafocus demo`` (700 steps, seed 0, no KL term) this form does not find the frames: 15% of the
-    chosen ones hold the figure, fewer than of uniform frames. With encoders that know the classes it does learn.
+    From scratch on ``adafocus demo`` in former, greyer colours (700 steps, seed 0, no KL term) this form does not find
+    the frames: 15% of the chosen ones hold the figure, fewer than of uniform frames. With encoders that know the
+    classes it does learn.
 
     Args:
       patches: ``[B, F, P, P, C]`` cut from frames ``i_k``.
