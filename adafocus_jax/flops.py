@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -130,12 +130,14 @@ class StageCost:
 
 
 @functools.lru_cache(maxsize=16)
-def stage_costs(model: VideoModel) -> tuple[StageCost, ...]:
-    """Traces the stages of ``model`` in their order, each for one row."""
+def stage_costs(model: VideoModel, last: frozenset[str] = frozenset()) -> tuple[StageCost, ...]:
+    """Traces the stages of ``model`` in their order, each for one row; of those named in ``last`` by ``run_last``."""
     variables = variable_shapes(model)
     state: dict[str, jax.ShapeDtypeStruct] = {}
     costs = []
     for stage in model.stages():
+        if stage.name in last:
+            stage = replace(stage, run=stage.run_last or stage.run)
         given = (
             {n: _add_row(s) for n, s in stage.inputs.items()},
             {n: _add_row(state[n]) for n in stage.reads},

@@ -153,7 +153,7 @@ class VideoPrediction:
     exit: int = -1
     """The exit at which it left, in 0…E−1; E−1 without early exit; −1 where there is an ``error``."""
     exit_logits: np.ndarray = field(default_factory=partial(np.zeros, (0, 0)))
-    """``[X, K]`` float32, exit < X ≤ E: of the exits that were computed, cheapest first."""
+    """``[X, K]`` float32, exit < X ≤ E: of the exits up to there, cheapest first; NaN where not asked for."""
     exit_gflops: np.ndarray = field(default_factory=_NOTHING)
     """``[E]`` cost of leaving at each exit of the model, in giga multiply-adds."""
     frame_weights: np.ndarray = field(default_factory=_NOTHING)
@@ -186,7 +186,7 @@ class VideoPrediction:
 
     @property
     def exit_probabilities(self) -> np.ndarray:
-        """``[X, K]`` float64: softmax of the logits of every exit that was computed."""
+        """``[X, K]`` float64: softmax of the logits of every exit up to there; NaN where not asked for."""
         logits = self.exit_logits.astype(np.float64)
         scores = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         return scores / scores.sum(axis=1, keepdims=True)

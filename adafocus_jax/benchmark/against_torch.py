@@ -35,6 +35,8 @@ def benchmark_against_torch(
 ) -> list[dict[str, Any]]:
     """Times ``uni_adafocus`` of the published sizes, without early exit, same weights and inputs everywhere.
 
+    The authors' model computes the logits of all exits on its way; ours those of the last alone (``every_exit=False``).
+
     Args:
       videos: how many are predicted together.
       rounds: every process predicts once in each; they take turns, so that all meet the same disturbances.
@@ -191,7 +193,7 @@ def _ours(backend: str, precision: str, counts: Sequence[int]) -> None:
     state = {name: tensor.detach().numpy() for name, tensor in _release()[1].state_dict().items()}
     variables = convert_state_dict(state, model)
     devices = jax.local_devices()[:1]
-    engine = Engine(model, variables, backend=backend, precision=precision, devices=devices)
+    engine = Engine(model, variables, backend=backend, precision=precision, devices=devices, every_exit=False)
     clips = _clips(max(counts))
 
     def predict(count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ def print_against_torch() -> dict[str, Any]:
     """Measures, prints, and returns the figures."""
     with Console(stderr=True).status("starting") as status:
         rows = benchmark_against_torch(progress=status.update)
-    title = "uni_adafocus, all exits computed; times as fast as the authors' model at its kinder malloc"
+    title = "uni_adafocus, no early exit; times as fast as the authors' model at its kinder malloc"
     table = Table("", title=title)
     for column in ("videos", "seconds", "x eager", "x channels-last", "error of logits"):
         table.add_column(column, justify="right")

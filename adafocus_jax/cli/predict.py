@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     videos = expand_videos(words) if STANDARD_INPUT in words else list(expand_videos(words))
     total = None if args.window or not isinstance(videos, list) else len(videos)
     load: dict[str, Any] = {"which": args.which, "exit_share": args.exit_share, "criterion": args.criterion}
-    load |= {"backend": args.backend, "precision": args.precision}
+    load |= {"backend": args.backend, "precision": args.precision, "every_exit": bool(args.draw)}
     load |= {"max_in_flight": 1} if args.stream or total == 1 else {}  # starts sooner
     load["options"] = ReadOptions(args.frame_rate, args.axis)
     predictor = Predictor.load(args.checkpoint, budget=budget, **load)

@@ -58,6 +58,7 @@ class Engine:
         devices: Sequence[jax.Device] | None = None,
         backend: str = "xla",
         precision: str = "float32",
+        every_exit: bool = True,
         seed: int = 0,
     ) -> None:
         """Puts the model on the devices.
@@ -77,17 +78,23 @@ class Engine:
           backend: a key of ``BACKENDS``, or ``auto``: OpenVINO on a CPU where it is installed, else XLA.
           precision: ``float32``; or, with OpenVINO, ``bfloat16``: faster on CPUs that have it (AMX, AVX-512), and not
             the same numbers.
+          every_exit: whether results hold the logits of every exit that a video passes. False: of those where one may
+            leave by ``policy``, which saves reading the other exits' heads: without a policy, all but the last.
           seed: of random controls alone, whose draws depend on it and on a request's key.
 
         Raises:
           UserError: a policy of another number of exits, or a bad argument.
         """
         self.model = model
-        costs = stage_costs(model)
-        self._costs = {cost.stage.name: cost for cost in costs}
         self._exit_macs = model_cost(model).exits
         self._running = self._warm = False
+        self._every_exit, self._last_alone = every_exit, False
+        self._costs = {cost.stage.name: cost for cost in stage_costs(model)}
         self.policy = policy
+        self._last_alone = not (every_exit or self._rule.leaves_between)
+        last = set() if every_exit else {"glance", "look"} if self._last_alone else {"glance"}
+        costs = stage_costs(model, frozenset(last))
+        self._costs = {cost.stage.name: cost for cost in costs}
         self.devices = tuple(jax.local_devices() if devices is None else devices)
         self.buckets = {**default_buckets(costs, self.devices[0].platform), **(buckets or {})}
         if max_in_flight < 1 or pixel_threads < 1:
@@ -118,6 +125,10 @@ class Engine:
         rule = policy if isinstance(policy, ExitRule) else ExitRule(policy, self.num_exits)
         if rule.exits != self.num_exits:
             raise UserError(f"an exit rule for {rule.exits} exits, the model has {self.num_exits} that count")
+        if self._last_alone and rule.leaves_between:
+            raise UserError(
+                "every_exit=False without a policy made this engine for the last exit alone: make another"
+            )
         self._policy, self._rule = policy, rule
 
     @property
@@ -304,10 +315,18 @@ class Engine:
         return Result(
             key,
             seconds,
-            logits=np.concatenate([video.glance_logits[:-1], video.logits[: video.exit + 1]]),
+            logits=self._logits(video, video.logits[: video.exit + 1]),
             exit=exit_,
             gflops=self._exit_macs[exit_] / 1e9,
             frame_indices=video.chosen.get("indices"),
             boxes=video.chosen.get("boxes"),
             frame_weights=video.chosen.get("weights"),
         )
+
+    def _logits(self, video: Video, own: np.ndarray) -> np.ndarray:
+        """Of all exits up to the one taken; ``own``: of those where videos may leave."""
+        if self._every_exit:
+            return np.concatenate([video.glance_logits[:-1], own])
+        asked = np.array([self._rule.open(exit_) for exit_ in range(len(own))])
+        glance = np.full((self._skipped, own.shape[1]), np.nan, np.float32)
+        return np.concatenate([glance, np.where(asked[:, None], own, np.float32(np.nan))])

@@ -26,6 +26,11 @@ class ExitRule:
         """Some video may leave at this exit."""
         return exit_ == self.exits - 1 or bool(self._thresholds[exit_] < NOBODY)
 
+    @property
+    def leaves_between(self) -> bool:
+        """Some video may leave at an exit other than the first, which is at the end of the glance, and the last."""
+        return any(self.open(exit_) for exit_ in range(1, self.exits - 1))
+
     def leaves(self, logits: np.ndarray) -> np.ndarray:
         """Which videos leave at the last exit of ``[n, e + 1, K]`` logits, ``[n]`` bool."""
         exit_ = logits.shape[1] - 1

@@ -98,6 +98,7 @@ class OpenVinoBackend:
         """Starts a bucket; see ``Backend``."""
         request, program = self._compiled[stage, size], self._programs[stage]
         encoder = self._compiled_encoders.get((stage, size))
+        names = [port.any_name for port in request.model_inputs]
         places = {name: slots[pool] for name, pool in self._pools.items()}
 
         def run() -> dict[str, np.ndarray]:
@@ -105,9 +106,9 @@ class OpenVinoBackend:
             given = {**inputs, **state}
             if encoder is not None:
                 encoded = encoder(inputs)
-                rows = {n: array.reshape(size, -1, *array.shape[2:]) for n, array in encoded.items()}
-                given = {n: value for n, value in (given | rows).items() if n in program.inputs}
-            found = request.infer(given, share_inputs=True, share_outputs=True)
+                given |= {n: array.reshape(size, -1, *array.shape[2:]) for n, array in encoded.items()}
+            read = {name: given[name] for name in names}
+            found = request.infer(read, share_inputs=True, share_outputs=True)
             for output, name in program.outputs.items():
                 self._tables[name][places[name]] = found[output]
             return {name: np.array(found[name]) for name in program.cost.outputs}

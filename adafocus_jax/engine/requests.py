@@ -40,7 +40,8 @@ class Result:
     error: Exception | None = None
     """Why there is no prediction; the fields below are then empty."""
     logits: np.ndarray | None = None
-    """``[exit + 1, K]`` float32, of all exits up to the one taken; the last is the prediction."""
+    """``[exit + 1, K]`` float32, of all exits up to the one taken; the last is the prediction. NaN for exits that were
+    not asked for (``Engine``'s ``every_exit``)."""
     exit: int = -1
     """0…E−1: the exit taken."""
     gflops: float = 0.0

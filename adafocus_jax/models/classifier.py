@@ -51,6 +51,12 @@ class ExitHeads(nn.Module):
             logits = jnp.where(chosen[..., None], logits, jnp.zeros((), jnp.float32)).sum(axis=1)
         return logits + bias[exits]
 
+    def last(self, x: Array) -> Array:
+        """The last exit for every row, without dropout: ``[M, C]`` to float32 ``[M, K]``."""
+        kernel: Array = self.get_variable("params", "kernel")
+        bias: Array = self.get_variable("params", "bias")
+        return x.astype(jnp.float32) @ kernel[-1] + bias[-1:]
+
 
 def _per_exit(init: Callable[..., Array]) -> Callable[..., Array]:
     """The initialiser of one exit's kernel, drawn anew for each (a fan over all exits would be too small)."""
@@ -94,6 +100,10 @@ class PoolingClassifier(nn.Module):
         """Logits ``[B, G, K]`` of the exits along the glance."""
         return self.glance_heads(pooled, keys, train)
 
+    def last_glance_exit(self, memory: Array) -> Array:
+        """Logits ``[B, K]`` of the last exit along the glance, on the maximum ``[B, hidden]`` over all of it."""
+        return self.glance_heads.last(memory)
+
     def hide_focus(self, features: Array, train: bool) -> Array:
         """Hidden values ``[..., hidden]``, not below 0, of focus features ``[..., D']``."""
         return nn.relu(self.focus_norm(self.focus_hidden(features), train))
@@ -101,6 +111,10 @@ class PoolingClassifier(nn.Module):
     def focus_exit(self, pooled: Array, glance: Array, exits: Array) -> Array:
         """Logits ``[M, K]``, row by row of the exit ``exits [M]``, on maxima over focus and glance ``[M, hidden]``."""
         return self.focus_heads.at(self._with_glance(pooled, glance), exits)
+
+    def last_focus_exit(self, pooled: Array, glance: Array) -> Array:
+        """As ``focus_exit``, every row of the last exit."""
+        return self.focus_heads.last(self._with_glance(pooled, glance))
 
     def focus_exits(self, features: Array, glance: Array, keys: Array | None, train: bool) -> Array:
         """Logits ``[B, F, K]`` of the exits along features ``[B, F, D']``; ``glance [B, hidden]`` is its maximum."""

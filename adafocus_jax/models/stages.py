@@ -80,6 +80,8 @@ class Stage:
     encode: EncodeFunction | None = None
     """The part of ``run`` that sees each frame by itself, with those of ``inputs`` that have an axis of frames;
     ``run`` takes its outputs in place of them. None where frames are seen together."""
+    run_last: StageFunction | None = None
+    """``run`` for callers who want the logits of its last exit alone; None where that saves nothing."""
 
 
 def frames_input(count: int, size: int) -> jax.ShapeDtypeStruct:
@@ -92,12 +94,13 @@ def policy_stages(
     look: Stage,
     glance: StageFunction | None = None,
     encode: EncodeFunction | None = None,
+    glance_last: StageFunction | None = None,
 ) -> tuple[Stage, ...]:
     """The stages of an ``AdaFocus``: its ``glance``, its policies for those who stay, and ``look``."""
     draw = {"draw": jax.ShapeDtypeStruct((), jnp.uint32)} if model.draws_in_evaluation else {}
     frames = {"frames": frames_input(model.num_glance, model.image_size)}
     return (
-        Stage("glance", glance or glance_stage, frames, encode=encode),
+        Stage("glance", glance or glance_stage, frames, encode=encode, run_last=glance_last),
         Stage("choose", choose_stage, draw, ("features", "maps")),
         look,
     )

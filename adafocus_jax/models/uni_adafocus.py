@@ -67,8 +67,10 @@ class UniAdaFocus(AdaFocus):
             "slot": number,
         }
         reads = ("memory", "hidden")
-        look = Stage("look", _look, inputs, reads, rows=self.num_focus, encode=encode_patches)
-        return policy_stages(self, look, _glance, encode_glance)
+        look = Stage(
+            "look", _look, inputs, reads, rows=self.num_focus, encode=encode_patches, run_last=_look_last
+        )
+        return policy_stages(self, look, _glance, encode_glance, _glance_last)
 
     @classmethod
     def parameter_groups(cls, whole_frames: bool) -> dict[str, str]:
@@ -82,14 +84,32 @@ def _glance(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, 
     return outputs, {**state, "hidden": jnp.zeros_like(state["memory"])}
 
 
+def _glance_last(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+    """As ``_glance``, to ``logits [B, 1, K]`` of the last exit along the glance."""
+    _, state = _glance(model, inputs, state)
+    return {"logits": model.classifier.last_glance_exit(state["memory"])[:, None]}, state
+
+
 def _look(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
     """``frames [M, 1, H, W, 3]``, ``boxes [M, 1, 4]``, ``depth [M]`` in 0…F−1, ``slot [M]`` to ``logits [M, 1, K]``."""
+    so_far, kept = _look_so_far(model, inputs, state)
+    logits = model.classifier.focus_exit(so_far, state["memory"], inputs["depth"])
+    return {"logits": logits[:, None]}, kept
+
+
+def _look_last(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+    """As ``_look``, but all logits are of the last exit, and mean something where ``depth`` is F−1."""
+    so_far, kept = _look_so_far(model, inputs, state)
+    return {"logits": model.classifier.last_focus_exit(so_far, state["memory"])[:, None]}, kept
+
+
+def _look_so_far(model: UniAdaFocus, inputs: Arrays, state: Arrays) -> tuple[Array, Arrays]:
+    """The maximum ``[M, hidden]`` up to each patch, and the new state."""
     found = inputs if "local" in inputs else encode_patches(model, inputs)
     z = model.classifier.hide_focus(found["local"][:, 0], False)
     same = inputs["slot"][:, None] == inputs["slot"][None]
     so_far = jnp.maximum(state["hidden"], _maximum(z, jnp.tril(same)))
-    logits = model.classifier.focus_exit(so_far, state["memory"], inputs["depth"])
-    return {"logits": logits[:, None]}, {"hidden": jnp.maximum(state["hidden"], _maximum(z, same))}
+    return so_far, {"hidden": jnp.maximum(state["hidden"], _maximum(z, same))}
 
 
 def _maximum(z: Array, rows: Array) -> Array:

@@ -57,6 +57,7 @@ class Predictor:
         num_threads: int | None = None,
         backend: str = AUTO,
         precision: str = "float32",
+        every_exit: bool = True,
     ) -> None:
         """``Predictor.load`` makes one of a checkpoint.
 
@@ -72,6 +73,7 @@ class Predictor:
           backend: ``xla``, ``openvino``, or ``auto``: OpenVINO on a CPU where it is installed, else XLA.
           precision: ``float32``, or ``bfloat16`` with OpenVINO, which may change predictions (``adafocus evaluate
             --precision bfloat16`` says how many).
+          every_exit: whether predictions hold the logits of every exit, which pictures need; see ``Engine``.
         """
         if len(classes) != model.num_classes:
             raise UserError(
@@ -90,6 +92,7 @@ class Predictor:
             pixel_threads=num_threads or os.cpu_count() or 1,
             backend=backend,
             precision=precision,
+            every_exit=every_exit,
         )
         self._window = 2 * max_in_flight
 
@@ -114,7 +117,8 @@ class Predictor:
             ``adafocus evaluate``.
           exit_share: the ``q`` of the exit thresholds, in place of a budget.
           criterion: by which videos leave early; one for which thresholds are stored.
-          **settings: ``options``, ``max_in_flight``, ``num_threads``, ``backend``, ``precision`` of the constructor.
+          **settings: ``options``, ``max_in_flight``, ``num_threads``, ``backend``, ``precision``, ``every_exit`` of the
+            constructor.
 
         Raises:
           UserError: no checkpoint, or no stored thresholds that serve the budget.

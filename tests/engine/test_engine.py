@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from adafocus_jax.early_exit import ExitPolicy, exit_scores, solve_policy
 from adafocus_jax.early_exit.thresholds import EVERYBODY, NOBODY
 from adafocus_jax.engine import Engine, Request
+from adafocus_jax.engine.openvino_graph import is_installed
 from adafocus_jax.errors import UserError
 from adafocus_jax.flops import model_cost
-from tests.engine.conftest import VIDEOS
+from tests.engine.conftest import CLASSES, VIDEOS
 
 
 def run(engine, requests, policy=None, **arguments):
@@ -35,6 +36,38 @@ def solved(case, q=1.0, criterion="confidence"):
     usable = case.expected.exit_logits[:, -case.engine.num_exits :]
     costs = model_cost(case.model).exit_gflops[-usable.shape[1] :]
     return solve_policy(usable, costs, q, criterion=criterion, calibration_split="train")
+
+
+@pytest.mark.parametrize("backend", ["xla", "openvino"])
+@pytest.mark.parametrize("kind", ["uni", "tsm", "plain"])
+def test_exits_that_are_not_asked_for_are_nan_and_the_last_is_the_same(kind, backend, request):
+    if backend == "openvino" and not is_installed():
+        pytest.skip("needs the extra openvino")
+    case = request.getfixturevalue(kind)
+    engine = case.make(backend=backend, every_exit=False)
+    for number, result in run(engine, map(case.request, range(VIDEOS))).items():
+        expected = case.expected.exit_logits[number]
+        assert result.logits.shape == expected.shape
+        assert np.isnan(result.logits[:-1]).all()
+        np.testing.assert_allclose(result.logits[-1], expected[-1], atol=1e-4)
+    if kind == "uni":
+        all_, last = (each._costs["glance"].parts["glance_classifier"] for each in (case.engine, engine))
+        assert all_ - last == 3 * case.model.classifier_hidden * CLASSES
+        with pytest.raises(UserError, match="made this engine for the last exit alone"):
+            engine.policy = solved(case)
+
+
+def test_exits_where_videos_may_leave_are_asked_for(uni):
+    policy, expected = solved(uni), uni.expected.exit_logits
+    first = expected.shape[1] - uni.engine.num_exits
+    exits = first + policy.assign(expected[:, first:])
+    closed = {*range(first), *(first + np.flatnonzero(np.array(policy.serving) == NOBODY)).tolist()}
+    engine = uni.make(policy=policy, every_exit=False)
+    for number, result in run(engine, map(uni.request, range(VIDEOS)), policy).items():
+        assert result.exit == exits[number]
+        passed = expected[number, : result.exit + 1].copy()
+        passed[[exit_ for exit_ in closed if exit_ < result.exit]] = np.nan
+        np.testing.assert_allclose(result.logits, passed, atol=1e-4)
 
 
 def test_without_exits_it_says_what_the_model_says(case):
