@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
+import threading
 from types import ModuleType
 from typing import Any, cast
 
 import jax
 
+log = logging.getLogger(__name__)
+
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 """Name to OpenVINO's."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""OpenVINO sets the locale to "C" while it uses its cache, and then back to what it was before: two at once leave it
+there, and text is ASCII from then on. Nor can two write the same file. It takes all cores for one anyway."""
 
 
 def is_installed() -> bool:
@@ -41,16 +49,25 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32", streams: int
     }
     if folder := cast(Any, jax.config).jax_compilation_cache_dir:
         settings["CACHE_DIR"] = os.path.join(folder, "openvino")
-    graph = core.read_model(model.SerializeToString())
-    graph.reshape({value: [rows, *list(value.get_partial_shape())[1:]] for value in graph.inputs})
-    passes = import_openvino("openvino.passes")
-    manager = passes.Manager()
-    manager.register_pass(passes.ConstantFolding())  # else kernels and biases are the results of nodes
-    manager.run_passes(graph)
-    if precision != "float32":
-        _keep_float32_before_networks(graph)
-    _put_rows_innermost(graph)
-    return core.compile_model(graph, "CPU", settings)
+    with _ONE_AT_A_TIME:
+        graph = core.read_model(model.SerializeToString())
+        graph.reshape({value: [rows, *list(value.get_partial_shape())[1:]] for value in graph.inputs})
+        passes = import_openvino("openvino.passes")
+        manager = passes.Manager()
+        manager.register_pass(passes.ConstantFolding())  # else kernels and biases are the results of nodes
+        manager.run_passes(graph)
+        if precision != "float32":
+            _keep_float32_before_networks(graph)
+        _put_rows_innermost(graph)
+        try:
+            return core.compile_model(graph, "CPU", settings)
+        except (
+            RuntimeError
+        ) as error:  # of its cache: another process writes the same file, or the disk is full
+            if settings.pop("CACHE_DIR", None) is None:
+                raise
+            log.info("a compiled model is not kept: %s", " ".join(str(error).split()))
+            return core.compile_model(graph, "CPU", settings)
 
 
 def import_openvino(module: str = "openvino") -> Any:

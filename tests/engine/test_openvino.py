@@ -1,6 +1,7 @@
 """The engine by OpenVINO: the results of XLA; chosen on CPUs; bfloat16 where it does no harm."""
 
 import logging
+import threading
 
 import jax
 import numpy as np
@@ -44,6 +45,41 @@ def test_auto_takes_openvino_on_a_cpu_and_says_so(plain, caplog):
     found = np.stack([results[number].logits for number in range(VIDEOS)])
     error = np.abs(found - plain.expected.exit_logits).max() / np.abs(plain.expected.exit_logits).max()
     assert 0 < error < 0.05
+
+
+@needs_openvino
+def test_models_are_compiled_one_at_a_time(uni, monkeypatch):
+    """Several at once leave the locale at "C", and fail where they write the same file of the cache."""
+    openvino = pytest.importorskip("openvino")
+    compile_model, alone = openvino.Core.compile_model, threading.Lock()
+
+    def watched(*args):
+        assert alone.acquire(blocking=False)
+        try:
+            return compile_model(*args)
+        finally:
+            alone.release()
+
+    monkeypatch.setattr(openvino.Core, "compile_model", watched)
+    uni.make(backend="openvino", buckets={"look": (1, 2, 3, 4, 5)}).warm_up()
+
+
+@needs_openvino
+def test_where_the_cache_fails_the_model_is_compiled_all_the_same(plain, tmp_path, monkeypatch, caplog):
+    openvino = pytest.importorskip("openvino")
+    compile_model = openvino.Core.compile_model
+
+    def taken(core, graph, device, settings):
+        if "CACHE_DIR" in settings:
+            raise RuntimeError("cannot set permissions: another process\nhas written the file")
+        return compile_model(core, graph, device, settings)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", taken)
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    with caplog.at_level(logging.INFO, "adafocus_jax"):
+        (result,) = plain.make(backend="openvino").run([plain.request(0)])
+    assert "is not kept: cannot set permissions: another process has written the file" in caplog.text
+    np.testing.assert_allclose(result.logits, plain.expected.exit_logits[0], atol=1e-4)
 
 
 def test_auto_takes_xla_where_openvino_is_missing_or_does_not_know_the_model(plain, caplog, monkeypatch):
