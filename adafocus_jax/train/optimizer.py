@@ -236,10 +236,24 @@ def _direction(options: OptimizerOptions, trains: Any) -> list[optax.GradientTra
         # Not optax.sgd itself, which nests what is kept otherwise than in the checkpoints of earlier versions.
         return [*decay, optax.trace(options.momentum, **options.arguments)]
     given = {name: getattr(options, name) for name in ("momentum", "weight_decay") if name in known}
-    transform = make(learning_rate=1.0, **given, **options.arguments)
+    transform = _promoting(make(learning_rate=1.0, **given, **options.arguments))
     # Frozen parameters need no statistics. optax's updates are added; ours are subtracted.
     transform = optax.masked(transform, trains) if options.freeze else transform
     return [*decay, transform, optax.scale(-1.0)]
+
+
+def _promoting(transform: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same where a caller's ``jax_numpy_dtype_promotion`` is strict: optax mixes integers and floats."""
+
+    def init(params: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return transform.init(params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):
+            return transform.update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _name(path: Sequence[Any]) -> str:

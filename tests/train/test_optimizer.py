@@ -154,14 +154,6 @@ def test_the_rate_is_rescaled_to_the_batch_and_the_log_says_so(caplog):
     ]
 
 
-@pytest.fixture
-def _as_optax():
-    """Its optimizers mix integers and floats."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.mark.usefixtures("_as_optax")
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"sgd"}))
 def test_another_optimizer_steps_as_optax_by_rate_and_factor(name):
     options = OptimizerOptions(0.1, 4, GROUPS, name=name, weight_decay=0.03, freeze="encoder/bias")
@@ -172,7 +164,8 @@ def test_another_optimizer_steps_as_optax_by_rate_and_factor(name):
     if "weight_decay" not in known:
         grads = jax.tree.map(lambda g, p: g + 0.03 * p, grads, params)
     theirs = OPTIMIZERS[name](1.0, **given)
-    updates, _ = theirs.update(grads, theirs.init(params), params)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+        updates, _ = theirs.update(grads, theirs.init(params), params)
     factors = {"encoder": {"kernel": 0.5, "bias": 0.0}, "classifier": {"kernel": 20.0}, "scale": 1.0}
     expected = jax.tree.map(lambda p, u, factor: p + 0.1 * factor * u, params, updates, factors)
     chex.assert_trees_all_close(after, expected, rtol=1e-5, atol=1e-6)
@@ -194,7 +187,6 @@ def test_frozen_parameters_have_no_statistics():
     assert {leaf.shape for leaf in leaves} == {(), (4, 2), (5,)}
 
 
-@pytest.mark.usefixtures("_as_optax")
 def test_an_argument_reaches_the_optimizer_and_a_registered_one_is_found(monkeypatch):
     monkeypatch.setattr("adafocus_jax.train.optimizer.OPTIMIZERS", dict(OPTIMIZERS))
     register_optimizer("mine", optax.adamw)
