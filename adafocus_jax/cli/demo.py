@@ -55,23 +55,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"no {CONFIG}: the demo runs from a checkout of the repository (pip install -e .)")
     out, start = Path(args.out), time.monotonic()
     videos, records, workdir = (out / name for name in ("videos", "records", "run"))
-    console, num_train = Console(), args.videos * 7 // 10
-    console.rule("1/6 making videos")
-    write_videos(videos, num_train=num_train, num_test=args.videos - num_train, seed=args.seed)
-    console.rule("2/6 preparing records")
-    sizes = ("--size", 96, "--fps", 0, "--quality", 95)
-    _call("prepare", videos / "train", records, "--val-src", videos / "test", *sizes)
-    console.rule("3/6 training")
+    console = Console()
+    console.rule("1/5 making videos and records")
+    make_records(videos, records, count=args.videos, seed=args.seed)
+    console.rule("2/5 training")
     settings = [f"--config.train.steps={args.steps}"] if args.steps else []
     settings = [f"--config.seed={args.seed}", *settings]
     _call("train", "--config", CONFIG, "--data", records, "--workdir", workdir, *settings)
-    console.rule("4/6 evaluating")
+    console.rule("3/5 evaluating")
     figures = _call("evaluate", "--checkpoint", workdir, "--controls", "--early-exit", "--batch-size", 50)
     outcome = read_outcome(videos, records, workdir, figures)
-    console.rule("5/6 predicting one video")
+    console.rule("4/5 predicting one video")
     drawn = ("--draw", out / "pictures", "--overlay")
     _call("predict", "--checkpoint", workdir, videos / "test" / outcome.shown.name, *drawn)
-    console.rule("6/6 writing the report")
+    console.rule("5/5 writing the report")
     path, trained = out / "report" / "index.html", read_run(workdir)
     verdict = judge(figures, trained.config["model"]["num_glance"], outcome)
     comparable = args.steps is None and args.videos == VIDEOS
@@ -88,6 +85,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     took = f"({time.monotonic() - start:.0f} s)"
     console.print(f"report: {path.resolve()}   {took}", highlight=False, soft_wrap=True, style="bold")
     return figures | {"policy": outcome.score.figures, "gain": verdict.gain, "report": str(path)}
+
+
+def make_records(videos: Path, records: Path, *, count: int = VIDEOS, seed: int = 0) -> None:
+    """Synthetic videos, 70% of them to train on, and records of them; what is there already stays."""
+    num_train = count * 7 // 10
+    write_videos(videos, num_train=num_train, num_test=count - num_train, seed=seed)
+    sizes = ("--size", 96, "--fps", 0, "--quality", 95)
+    _call("prepare", videos / "train", records, "--val-src", videos / "test", *sizes)
 
 
 def _call(command: str, *words: object) -> Any:

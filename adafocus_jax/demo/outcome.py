@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from adafocus_jax.data.batches.single import Clip
 from adafocus_jax.data.records.reader import open_records
-from adafocus_jax.demo.score import PolicyScore, score_policy, source_frames
+from adafocus_jax.demo.score import PolicyScore, frames_by_colour, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask
 from adafocus_jax.early_exit import choose_policy
 from adafocus_jax.evaluate.exits import stored_policies
@@ -70,10 +69,7 @@ def read_outcome(videos: Path, records: Path, workdir: Path, figures: Mapping[st
         choose_policy(stored_policies(workdir / "checkpoints")),
     )
     shown.extra.update(truth_extra(truth[names[row]], source.classes, num_candidates))
-    shares = defaultdict(list)
-    for name, share in zip(names, score.frames_by_video, strict=True):
-        shares[source.classes[truth[name]["label"]].partition("-")[0]].append(share)
-    return Outcome(score, {colour: float(np.mean(found)) for colour, found in sorted(shares.items())}, shown)
+    return Outcome(score, frames_by_colour(names, score), shown)
 
 
 def truth_extra(truth: Mapping[str, Any], classes: Sequence[str], num_candidates: int) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -92,6 +93,14 @@ def score_policy(
         centre=_box_score(covered_share(middle, hit), centre_inside(middle, hit)),
         frames_by_video=there.mean(axis=1),
     )
+
+
+def frames_by_colour(names: Sequence[str], score: PolicyScore) -> dict[str, float]:
+    """``frames_with_figure`` over the videos of each colour, with which their names ``[V]`` begin, in their order."""
+    shares = defaultdict(list)
+    for name, share in zip(names, score.frames_by_video, strict=True):
+        shares[name.partition("-")[0]].append(share)
+    return {colour: float(np.mean(found)) for colour, found in sorted(shares.items())}
 
 
 def covered_share(patches: np.ndarray, figures: np.ndarray) -> np.ndarray:

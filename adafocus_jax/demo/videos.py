@@ -43,6 +43,9 @@ class DemoTask:
     fps: int = 8
     figure_frames: int = 8
     """Length of the one span, at a random place, in which the figure is there."""
+    empty_frames: int = 3
+    """Frames at either end of a video in which it never is. With none, three frames spread uniformly meet the figure in
+    76% of the videos, and colour gives half of the rest: no policy can be ahead by more than 12 points. With 3, 68%."""
     radius_px: float = 10.0
     """Radius of the figure and of the decoys, which lie wholly inside the frame."""
     num_decoys: int = 2
@@ -176,7 +179,7 @@ def figure_boxes(video: Video) -> list[list[float] | None]:
 
 def draw_scene(task: DemoTask, rng: np.random.Generator) -> Scene:
     """Draws all places and times of one video. The first thing that is drawn from a video's generator."""
-    start = int(rng.integers(task.num_frames - task.figure_frames + 1))
+    start = int(rng.integers(task.empty_frames, task.num_frames - task.figure_frames - task.empty_frames + 1))
     decoys = [draw_path(task, task.num_frames, rng) for _ in range(task.num_decoys)]
     return Scene(start, draw_path(task, task.figure_frames, rng), np.array(decoys))
 

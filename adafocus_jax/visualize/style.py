@@ -26,8 +26,8 @@ GLANCE, CHOSEN, TRUTH = "#0072b2", "#d55e00", "#009e73"
 """What was glanced at, what was chosen, and what is known to be true."""
 GLANCE_LIGHT = "#56b4e9"
 """``GLANCE`` on a dark ground."""
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24")
-MARKERS = "osD^vPX"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1b1f24", "#8c6d31")
+MARKERS = "osD^vPXp"
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

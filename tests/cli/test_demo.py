@@ -1,28 +1,35 @@
 """What the demo says of a run: held against the truth of its videos, the controls and other seeds."""
 
 import json
+import runpy
 from dataclasses import asdict, replace
+from pathlib import Path
+from unittest.mock import patch
 
+import cv2
 import numpy as np
 import pytest
 
+from adafocus_jax.cli.demo import CONFIG
 from adafocus_jax.data.records.reader import open_records
 from adafocus_jax.demo.outcome import read_outcome
 from adafocus_jax.demo.report import learned_table
 from adafocus_jax.demo.score import source_frames
 from adafocus_jax.demo.verdict import Spread, judge
+from adafocus_jax.evaluate.evaluators import EVALUATORS
 from adafocus_jax.evaluate.exits import solve_policies, store_policies
 from adafocus_jax.evaluate.predict import Predictions
+from adafocus_jax.metrics import top_k_accuracy
+from adafocus_jax.sweep import SweepFolder
 
 NUM_GLANCE, EXITS = 8, 11
 GFLOPS = np.r_[np.linspace(0.1, 0.8, NUM_GLANCE), 4, 7, 10]
 
 
 @pytest.fixture(scope="module")
-def outcome(records, tmp_path_factory):
-    """Of a policy that finds every figure but the yellow ones, as if ``adafocus evaluate`` had left it."""
-    workdir, videos = tmp_path_factory.mktemp("run"), records.parent / "videos"
-    truth = json.loads((videos / "truth.json").read_text())
+def predicted(records):
+    """Of a policy that finds every figure but the yellow ones, with the names of the videos."""
+    truth = json.loads((records.parent / "videos" / "truth.json").read_text())
     source = open_records(records, "val")
     names = [source[i].name for i in range(10)]
     rng = np.random.default_rng(0)
@@ -37,7 +44,7 @@ def outcome(records, tmp_path_factory):
     logits = rng.standard_normal((count, EXITS, 10)).astype(np.float32)
     logits[3, -1, labels[3, 0]] = 9  # names[3] is right, and the first that is
     logits[:3, -1, (labels[:3, 0] + 1) % 10] = 9
-    found = Predictions(
+    predictions = Predictions(
         index=np.arange(count, dtype=np.int32),
         labels=labels,
         exit_logits=logits,
@@ -46,12 +53,59 @@ def outcome(records, tmp_path_factory):
         frame_indices=np.array(indices, np.int32),
         boxes=np.array(boxes, np.float32),
     )
+    return predictions, names
+
+
+@pytest.fixture(scope="module")
+def outcome(records, predicted, tmp_path_factory):
+    """As if ``adafocus evaluate`` had left the predictions."""
+    workdir, (found, names) = tmp_path_factory.mktemp("run"), predicted
     for folder in ("checkpoints", "evaluation"):
         (workdir / folder).mkdir()
     np.savez(workdir / "evaluation" / "predictions.npz", **asdict(found))
     store_policies(workdir / "checkpoints", solve_policies(found, GFLOPS, "train"))
     figures = {"num_candidates": 16, "exit_gflops": GFLOPS.tolist()}
-    return read_outcome(videos, records, workdir, figures), names
+    return read_outcome(records.parent / "videos", records, workdir, figures), names
+
+
+@pytest.fixture
+def seeds_script():
+    with patch.dict(EVALUATORS):
+        yield runpy.run_path(str(CONFIG.parent / "sweeps" / "demo_seeds.py"))
+
+
+def test_over_steps_it_is_told_where_and_when_it_looked(seeds_script, records, predicted):
+    assert dict(seeds_script["looked"](records.parent, 16, predicted[0])) == pytest.approx(
+        {
+            "glance_top1": top_k_accuracy(predicted[0].exit_logits[:, NUM_GLANCE - 1], predicted[0].labels),
+            "weight_entropy": 1,
+            "frames": 80,
+            "frames_worst_colour": 0,
+            "covered": 100,
+        }
+    )
+
+
+def test_seeds_have_data_of_their_own_and_a_line_each_in_every_panel(seeds_script, tmp_path):
+    seeds_script["get_config"]()
+    trials = list(seeds_script["sweep_seed"]())
+    assert [Path(trial["data.dir"]).parts[-2] for trial in trials] == [str(trial["seed"]) for trial in trials]
+    assert all(name in EVALUATORS for trial in trials for name in trial["train.evaluators"])
+    sweep = SweepFolder(tmp_path / "sweep")
+    sweep.create({})
+    with sweep.lock():
+        sweep.add(trials[0])
+        sweep.add(trials[1])
+    pictures = []
+    for trial in sweep.trials():
+        trial.workdir.mkdir()
+        rows = [{"split": "eval", "step": s, **dict.fromkeys(seeds_script["PANELS"], s)} for s in (50, 100)]
+        (trial.workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        seeds_script["draw"](sweep.path, tmp_path / "seeds.png")
+        pictures.append(cv2.imread(str(tmp_path / "seeds.png")))
+    height = pictures[0].shape[0] // len(seeds_script["PANELS"])
+    changed = (pictures[0] != pictures[1]).any(axis=(1, 2)).reshape(-1, height)
+    assert changed.any(axis=1).all()
 
 
 def figures(learned: float, control: float, glance: float) -> dict:

@@ -161,7 +161,7 @@ def predict(run, video, out, *words) -> list[dict]:
 def test_training_again_resumes_and_another_config_is_refused(job, capsys):
     assert run_command(train_words(job))["step"] == 4
     said = complaint(capsys, *train_words(job, "--config.optimizer.lr=0.1"))
-    assert "optimizer.lr is 0.05 there, 0.1 here" in said
+    assert "optimizer.lr is 0.002 there, 0.1 here" in said
 
 
 @pytest.mark.parametrize(

@@ -112,4 +112,4 @@ def test_figures_come_as_json_and_training_ends_evaluated(records, tmp_path, cap
     assert jax.config.jax_compilation_cache_dir is None
     out, err = capsys.readouterr()
     assert f"checkpoints in {tmp_path / 'run'}" in out
-    assert "learning rate 0.05 belongs to a batch of 16: rescaled linearly to 0.025 for a batch of 8" in err
+    assert "learning rate 0.002 belongs to a batch of 16: rescaled linearly to 0.001 for a batch of 8" in err

@@ -72,6 +72,8 @@ def test_figure_is_there_for_a_quarter_and_wholly_inside(made):
         there = [t for t, box in enumerate(one["boxes"]) if box]
         assert len(one["boxes"]) == 32
         assert there == list(range(there[0], there[0] + 8))
+        assert there[0] >= 3
+        assert there[-1] < 32 - 3
         boxes = np.array([one["boxes"][t] for t in there])
         assert (boxes[:, :2] >= 0).all()
         assert (boxes[:, :2] + boxes[:, 2:] <= 96).all()
