@@ -107,7 +107,7 @@ def straight_through_gate(weights: Array, indices: Array, num_candidates: int) -
     Multiply the local feature of draw k by it: a frame whose feature lowers the loss when it grows pulls weight
     to itself. Costs nothing.
 
-    From scratch on ``adafocus demo`` (SGD, no KL term, policies frozen for 35% of the steps, seeds 0 to 3) 71–82% of
+    From scratch on ``adafocus demo`` (SGD, no KL term, policies frozen for 35% of the steps, seeds 0 to 7) 71–85% of
     the chosen frames hold the figure, where uniform frames do in 23% and ``temporal_estimator="exact"`` in 84–89%: it
     may leave out one of the five colours, as the glance learns them later without the temporal loss.
 
