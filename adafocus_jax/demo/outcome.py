@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from adafocus_jax.data.batches.single import Clip
-from adafocus_jax.data.records.reader import open_records
+from adafocus_jax.data.records.reader import RecordSource, open_records
 from adafocus_jax.demo.score import PolicyScore, frames_by_colour, score_policy, source_frames
 from adafocus_jax.demo.videos import DemoTask
 from adafocus_jax.early_exit import choose_policy
@@ -46,15 +46,8 @@ def read_outcome(videos: Path, records: Path, workdir: Path, figures: Mapping[st
     with np.load(workdir / EVALUATION_FOLDER / "predictions.npz") as archive:
         found = Predictions(**archive)
     source = open_records(records, "val")
-    names = [source[int(index)].name for index in found.index]
-    task, num_candidates = DemoTask(), figures["num_candidates"]
-    score = score_policy(
-        found.boxes,
-        found.frame_indices,
-        [truth[name]["boxes"] for name in names],
-        num_candidates=num_candidates,
-        frame_size=(task.size_px, task.size_px),
-    )
+    num_candidates = figures["num_candidates"]
+    names, score = score_predictions(found, source, truth, num_candidates)
     right = found.logits.argmax(axis=1) == found.labels[:, 0]
     row = int(np.argmax(right))
     record = source[int(found.index[row])]
@@ -70,6 +63,18 @@ def read_outcome(videos: Path, records: Path, workdir: Path, figures: Mapping[st
     )
     shown.extra.update(truth_extra(truth[names[row]], source.classes, num_candidates))
     return Outcome(score, frames_by_colour(names, score), shown)
+
+
+def score_predictions(
+    found: Predictions, source: RecordSource, truth: Mapping[str, Any], num_candidates: int
+) -> tuple[list[str], PolicyScore]:
+    """Names ``[V]`` of the predicted videos of ``source``, and their score against ``truth``, of ``truth.json``."""
+    names, side = [source[int(index)].name for index in found.index], DemoTask().size_px
+    boxes = [truth[name]["boxes"] for name in names]
+    scored = score_policy(
+        found.boxes, found.frame_indices, boxes, num_candidates=num_candidates, frame_size=(side, side)
+    )
+    return names, scored
 
 
 def truth_extra(truth: Mapping[str, Any], classes: Sequence[str], num_candidates: int) -> dict[str, object]:

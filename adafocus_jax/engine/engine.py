@@ -88,12 +88,13 @@ class Engine:
         self.model = model
         self._exit_macs = model_cost(model).exits
         self._running = self._warm = False
-        self._every_exit, self._last_alone = every_exit, False
+        self._last_alone: frozenset[str] = frozenset()
+        """Stages of whose exits the last alone is computed."""
         self._costs = {cost.stage.name: cost for cost in stage_costs(model)}
         self.policy = policy
-        self._last_alone = not (every_exit or self._rule.leaves_between)
-        last = set() if every_exit else {"glance", "look"} if self._last_alone else {"glance"}
-        costs = stage_costs(model, frozenset(last))
+        if not every_exit:
+            self._last_alone = frozenset(["glance"] if self._rule.leaves_between else ["glance", "look"])
+        costs = stage_costs(model, self._last_alone)
         self._costs = {cost.stage.name: cost for cost in costs}
         self.devices = tuple(jax.local_devices() if devices is None else devices)
         self.buckets = {**default_buckets(costs, self.devices[0].platform), **(buckets or {})}
@@ -125,7 +126,7 @@ class Engine:
         rule = policy if isinstance(policy, ExitRule) else ExitRule(policy, self.num_exits)
         if rule.exits != self.num_exits:
             raise UserError(f"an exit rule for {rule.exits} exits, the model has {self.num_exits} that count")
-        if self._last_alone and rule.leaves_between:
+        if "look" in self._last_alone and rule.leaves_between:
             raise UserError(
                 "every_exit=False without a policy made this engine for the last exit alone: make another"
             )
@@ -325,7 +326,7 @@ class Engine:
 
     def _logits(self, video: Video, own: np.ndarray) -> np.ndarray:
         """Of all exits up to the one taken; ``own``: of those where videos may leave."""
-        if self._every_exit:
+        if not self._last_alone:
             return np.concatenate([video.glance_logits[:-1], own])
         asked = np.array([self._rule.open(exit_) for exit_ in range(len(own))])
         glance = np.full((self._skipped, own.shape[1]), np.nan, np.float32)

@@ -64,7 +64,8 @@ class OpenVinoBackend:
             name: np.zeros((capacity[pool] + 1, *shapes[name].shape), shapes[name].dtype)
             for name, pool in self._pools.items()
         }
-        self._compiled: dict[tuple[str, int], Any] = {}
+        self._compiled: dict[tuple[str, int], tuple[Any, list[str]]] = {}
+        """A request, and the names of what it reads: what its outputs do not depend on is no input of a graph."""
         self._compiled_encoders: dict[tuple[str, int], _Encoder] = {}
         self._thread = ThreadPoolExecutor(1, "openvino")
 
@@ -78,7 +79,8 @@ class OpenVinoBackend:
             graph = to_onnx(program, self._variables, row, name=stage)
         precision = self._precision if "frames" in program.cost.stage.inputs else "float32"
         compiled = compile_onnx(graph, size, precision)
-        self._compiled[stage, size] = compiled.create_infer_request()
+        names = [port.any_name for port in compiled.inputs]
+        self._compiled[stage, size] = compiled.create_infer_request(), names
         if stage in self._encoders:
             frames = size * program.cost.stage.inputs["frames"].shape[0]
             cores = compiled.get_property("INFERENCE_NUM_THREADS")
@@ -96,9 +98,8 @@ class OpenVinoBackend:
         self, stage: str, size: int, inputs: Mapping[str, Any], slots: Mapping[str, np.ndarray]
     ) -> Fetch:
         """Starts a bucket; see ``Backend``."""
-        request, program = self._compiled[stage, size], self._programs[stage]
+        (request, names), program = self._compiled[stage, size], self._programs[stage]
         encoder = self._compiled_encoders.get((stage, size))
-        names = [port.any_name for port in request.model_inputs]
         places = {name: slots[pool] for name, pool in self._pools.items()}
 
         def run() -> dict[str, np.ndarray]:

@@ -61,9 +61,8 @@ def compile_onnx(model: Any, rows: int, precision: str = "float32", streams: int
         _put_rows_innermost(graph)
         try:
             return core.compile_model(graph, "CPU", settings)
-        except (
-            RuntimeError
-        ) as error:  # of its cache: another process writes the same file, or the disk is full
+        except RuntimeError as error:
+            # Of the cache, perhaps: another process writes the same file, or the disk is full.
             if settings.pop("CACHE_DIR", None) is None:
                 raise
             log.info("a compiled model is not kept: %s", " ".join(str(error).split()))

@@ -125,7 +125,7 @@ def make_optimizer(options: OptimizerOptions, params: Any, *, num_steps: int, ba
 
 def plain_optimizer(transform: optax.GradientTransformation, params: Any) -> Optimizer:
     """Any transformation of optax as an ``Optimizer`` that updates all of ``params``; its rate is its own affair."""
-    return Optimizer(transform, learning_rate=None, trains=jax.tree.map(lambda _: True, params))
+    return Optimizer(_promoting(transform), learning_rate=None, trains=jax.tree.map(lambda _: True, params))
 
 
 def register_optimizer(name: str, make: Callable[..., optax.GradientTransformation]) -> None:

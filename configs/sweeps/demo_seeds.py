@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from adafocus_jax.cli.demo import CONFIG, make_records
 from adafocus_jax.config.read import read_config
 from adafocus_jax.data.records.reader import open_records
-from adafocus_jax.demo import DemoTask, score_policy
+from adafocus_jax.demo.outcome import score_predictions
 from adafocus_jax.demo.score import frames_by_colour
 from adafocus_jax.evaluate.evaluators import EVALUATORS, METRICS
 from adafocus_jax.evaluate.predict import Predictions
@@ -58,14 +58,7 @@ def looked(folder: Path, num_candidates: int, predictions: Predictions) -> Itera
     """Where, when, and how surely; the truth is in ``folder``."""
     truth = json.loads((folder / "videos" / "truth.json").read_text())
     source = open_records(folder / "records", "val")
-    names = [source[int(index)].name for index in predictions.index]
-    score = score_policy(
-        predictions.boxes,
-        predictions.frame_indices,
-        [truth[name]["boxes"] for name in names],
-        num_candidates=num_candidates,
-        frame_size=(DemoTask().size_px,) * 2,
-    )
+    names, score = score_predictions(predictions, source, truth, num_candidates)
     weights = predictions.frame_weights
     num_glance = weights.shape[1]
     entropy = -(weights * np.log(weights.clip(1e-9))).sum(axis=1) / np.log(num_glance)

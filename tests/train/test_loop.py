@@ -255,14 +255,6 @@ def test_an_unknown_best_metric_is_named(toy, tmp_path):
         toy.run(tmp_path, steps=1, best_metric="mAP", evaluate=lambda variables, progress: {"top1": 1.0})
 
 
-@pytest.fixture
-def _as_optax():
-    """Its optimizers mix integers and floats."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.mark.usefixtures("_as_optax")
 def test_any_optax_transformation_trains_and_resumes(toy, tmp_path):
     optimizer = optax.adamw(optax.cosine_decay_schedule(1e-2, 4))
     toy.run(tmp_path / "a", steps=4, optimizer=optimizer)
